@@ -1,0 +1,40 @@
+"""The answer to a poll: what a box should be."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contract.base import ByteCount, Fraction, Label, Message
+from contract.decision import Action
+from contract.measurement import FrontierPoint
+from contract.policy import Fallback
+from contract.release import Variant
+
+NEXT_POLL_HEADER = "Paretofleet-Next-Poll-S"
+
+
+class Assignment(Message):
+    """The network and plan to train. ``budget_bytes`` is what the server reckoned with."""
+
+    point: FrontierPoint
+    variant: Variant
+    budget_bytes: ByteCount
+
+
+class DesiredState(Message):
+    """Computed at poll time. ``generation`` grows whenever the rest changes; the ETag names it.
+
+    ``assignment`` is present exactly when ``action`` is ``train``.
+    """
+
+    schema_version: Literal[1] = 1
+    generation: Annotated[int, Field(ge=0)]
+    action: Action
+    release_number: Annotated[int, Field(ge=0)]
+    decision_id: Label | None
+    assignment: Assignment | None
+    accuracy_floor: Fraction
+    fallback: Fallback
+    images_may_leave: bool
+    why: str
+    next_better: str

@@ -1,0 +1,20 @@
+"""The one error body: RFC 9457 problem details."""
+
+from contract.base import Message
+
+
+class FieldProblem(Message):
+    """One bad field of a body: where it is and what to do about it."""
+
+    field: str
+    message: str
+
+
+class Problem(Message):
+    """``type`` names the kind of error, ``detail`` tells the caller what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[FieldProblem, ...] = ()
