@@ -36,9 +36,7 @@ def _to_utc(moment: datetime) -> datetime:
 
 Utc = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 Text = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_printable)]
-Label = Annotated[
-    str, StringConstraints(min_length=1, max_length=120), AfterValidator(_printable)
-]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=120), AfterValidator(_printable)]
 Name = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$", strip_whitespace=True)
 ]

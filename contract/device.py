@@ -62,7 +62,7 @@ class Registration(Message):
     """The first message of a box. ``serial`` makes it idempotent: the same box registers once."""
 
     serial: Label
-    labels: Labels = {}
+    labels: Labels = Field(default_factory=dict)
     profile: DeviceProfile
 
 

@@ -23,7 +23,7 @@ class PolicyBody(OperatorInput):
     accuracy grows by more than ``hysteresis`` or its point no longer fits.
     """
 
-    selector: Labels = {}
+    selector: Labels = Field(default_factory=dict)
     priority: Annotated[int, Field(ge=0, le=1000)] = 0
     accuracy_floor: Fraction = 0.5
     budget_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95

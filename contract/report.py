@@ -56,7 +56,7 @@ class InferenceSummaryBody(Message):
 class EventBody(Message):
     kind: Literal["event"] = "event"
     name: Label
-    fields: dict[Label, Text] = {}
+    fields: dict[Label, Text] = Field(default_factory=dict)
 
 
 ReportBody = Annotated[
