@@ -12,13 +12,25 @@ from models.networks.cuts import (
     trainable_names,
 )
 from models.networks.families import build
+from models.networks.registry import (
+    NETWORKS,
+    STARTER,
+    DuplicateNetworkError,
+    UnknownNetworkError,
+    network_spec,
+)
 
 __all__ = [
+    "NETWORKS",
+    "STARTER",
+    "DuplicateNetworkError",
     "Network",
     "UnknownCutError",
+    "UnknownNetworkError",
     "blocks_from",
     "build",
     "frozen_names",
+    "network_spec",
     "parameter_count",
     "trainable_names",
 ]

@@ -26,7 +26,7 @@ def build(spec: ArchitectureSpec, *, channels_last: bool = False) -> Network:
     network = _network_of(spec)
     initialise(network)
     if channels_last:
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     return network
 
 
