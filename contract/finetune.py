@@ -4,8 +4,10 @@ Plain dataclasses: the program runs under the box's memory cap and does not impo
 starts it validates the answer with ``pydantic.TypeAdapter(FinetuneResult)``.
 
 Exit codes: 0 done; 2 the job or its images are unusable (``reason`` says what to do); 3 the
-memory cap was reached; 4 the numbers went bad (a loss that is not finite); 5 the disk is full.
-On every exit the result file exists, written by rename, except after a SIGKILL.
+memory cap was reached; 4 the numbers went bad (a loss that is not finite); 5 the disk is full;
+143 it was asked to stop (SIGTERM) and the same job continues from its checkpoint. On every exit
+the result file exists, written by rename, except after SIGTERM or SIGKILL (and where the job
+names no usable output folder).
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ EXIT_BAD_INPUT = 2
 EXIT_OVER_CAP = 3
 EXIT_DIVERGED = 4
 EXIT_DISK_FULL = 5
+EXIT_STOPPED = 143
 
 RESULT_FILE = "result.json"
 MODEL_FILE = "model.onnx"
@@ -29,7 +32,8 @@ class FinetuneJob:
     Images are split by ``seed`` into training, validation and test parts (60/20/20, stratified,
     near-duplicates together); with ``test_dir`` the test part is that folder instead and
     ``data_dir`` is split 75/25. ``train_limit`` bounds training plus validation images.
-    ``max_steps`` ends early: two steps are the dry run that proves the memory.
+    ``max_steps`` ends early: two steps are the dry run that proves the memory. ``dropout`` is the
+    variant's rate, used where the training graph has a ``dropout_mask`` input.
     """
 
     job_id: str
@@ -49,6 +53,7 @@ class FinetuneJob:
     epochs: int
     optimiser: Literal["sgd", "adam"]
     learning_rate: float
+    dropout: float = 0.0
     seed: int = 0
     threads: int = 1
     test_dir: str | None = None
