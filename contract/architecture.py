@@ -35,7 +35,7 @@ class XceptionSpec(_Spec):
     family: Literal["xception"] = "xception"
     stem_widths: tuple[Width, Width] = (32, 64)
     stem_padding: Literal["valid", "same"] = "valid"
-    entry_widths: tuple[Width, ...] = (128, 256, 728)
+    entry_widths: Annotated[tuple[Width, ...], Field(min_length=1)] = (128, 256, 728)
     entry_kernels: tuple[Kernel, Kernel] = (3, 3)
     middle_depth: Annotated[int, Field(ge=0, le=16)] = 8
     middle_widths: tuple[Width, ...] = (728, 728, 728)
@@ -43,7 +43,7 @@ class XceptionSpec(_Spec):
     exit_widths: tuple[Width, Width] = (728, 1024)
     exit_kernels: tuple[Kernel, Kernel] = (3, 3)
     exit_shortcut_kernel: Kernel = 1
-    tail_widths: tuple[Width, ...] = (1536, 2048)
+    tail_widths: Annotated[tuple[Width, ...], Field(min_length=1)] = (1536, 2048)
     shortcut_batchnorm: bool = True
     conv_bias: bool = False
 
@@ -52,7 +52,7 @@ class XceptionSpec(_Spec):
         if len(self.middle_widths) != len(self.middle_kernels):
             message = "middle_widths and middle_kernels must have the same length"
             raise ValueError(message)
-        if self.middle_depth and self.middle_widths[-1] != self.entry_widths[-1]:
+        if self.middle_depth and self.middle_widths[-1:] != self.entry_widths[-1:]:
             message = "the last middle width must equal the last entry width (identity shortcut)"
             raise ValueError(message)
         return self

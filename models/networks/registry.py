@@ -149,7 +149,7 @@ NETWORKS: Mapping[str, ArchitectureSpec] = as_table(
                 128, stem=(12, 24), entry=(32, 64, 96), middle_depth=2, exits=(96, 144), tail=(224,)
             ),
         ),
-        # 0.23 M: as costly as the one before, but wider on fewer pixels
+        # 0.23 M: wider than the one before, on fewer pixels
         (
             "rx-m-096",
             _reduction(
