@@ -1,0 +1,146 @@
+"""Checkpoints: what a killed run needs to go on as if nothing had happened.
+
+Two safetensors files beside each other. ``checkpoint.safetensors`` holds parameters, optimiser
+state and counters after a whole epoch; ``best.safetensors`` the parameters of the best epoch, on
+disk so that they cost no memory. The best file is written first: if the run dies in between, the
+epoch is repeated, and being deterministic it writes the same best file again.
+
+A file of another job, or one whose content does not match its digest, counts as absent. Files are
+read with ``pread`` (mapping them would add their size to RSS).
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from contract.finetune import CHECKPOINT_FILE
+from models.finetune.errors import BadInputError, DiskFullError
+from models.finetune.files import write_whole
+from models.finetune.parameters import Floats
+
+BEST_FILE = "best.safetensors"
+
+_OS_ERROR = re.compile(r"os error (\d+)")
+_NO_ROOM = {"27", "28", "122"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counters:
+    """Where a run stands after ``epoch`` whole epochs. Seconds and peaks cover all its processes.
+
+    ``best_epoch`` 0 stands for the weights as they came.
+    """
+
+    epoch: int = 0
+    steps: int = 0
+    optimiser_steps: int = 0
+    images_trained: int = 0
+    best_epoch: int = 0
+    best_score: float = -1.0
+    finished: bool = False
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    train_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    peak_anonymous_bytes: int = 0
+
+
+class CheckpointStore:
+    """The two files of one output folder, for the job that ``fingerprint`` names."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._path = folder / CHECKPOINT_FILE
+        self._best_path = folder / BEST_FILE
+        self._fingerprint = fingerprint
+
+    def save(self, counters: Counters, vectors: dict[str, Floats]) -> None:
+        """Replace the checkpoint; raises DiskFullError and keeps the old one."""
+        _save(self._path, self._fingerprint, asdict(counters), vectors)
+
+    def save_best(self, epoch: int, parameters: Floats) -> None:
+        """Replace the best parameters; raises DiskFullError and keeps the old ones."""
+        _save(self._best_path, self._fingerprint, {"epoch": epoch}, {"parameters": parameters})
+
+    def counters(self) -> Counters | None:
+        """Return the counters of this job's checkpoint, or None; reads no tensors."""
+        header = _header(self._path, self._fingerprint)
+        return None if header is None else Counters(**header)
+
+    def load(self, into: dict[str, Floats]) -> Counters | None:
+        """Fill ``into`` from this job's checkpoint; None, and ``into`` untouched, without one."""
+        header = _load(self._path, self._fingerprint, into)
+        return None if header is None else Counters(**header)
+
+    def load_best(self, epoch: int, into: Floats) -> bool:
+        """Fill ``into`` with the best parameters if they are those of ``epoch``."""
+        header = _header(self._best_path, self._fingerprint)
+        if header is None or header["epoch"] != epoch:
+            return False
+        return _load(self._best_path, self._fingerprint, {"parameters": into}) is not None
+
+
+def _save(path: Path, fingerprint: str, header: dict[str, Any], vectors: dict[str, Floats]) -> None:
+    metadata = {
+        "fingerprint": fingerprint,
+        "header": json.dumps(header),
+        "digest": _digest(vectors),
+    }
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(vectors, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise _translated(error, path) from error
+
+    write_whole(path, write)
+
+
+def _translated(error: SafetensorError, path: Path) -> BadInputError | DiskFullError:
+    code = _OS_ERROR.search(str(error))
+    if code and code.group(1) in _NO_ROOM:
+        return DiskFullError(str(path))
+    return BadInputError(f"cannot write {path}: {error}; check output_dir")
+
+
+def _header(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    try:
+        with safe_open(path, "np", backend="pread") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    if metadata.get("fingerprint") != fingerprint:
+        return None
+    header: dict[str, Any] = json.loads(metadata["header"])
+    return header
+
+
+def _load(path: Path, fingerprint: str, into: dict[str, Floats]) -> dict[str, Any] | None:
+    header = _header(path, fingerprint)
+    if header is None:
+        return None
+    try:
+        with safe_open(path, "np", backend="pread") as file:
+            found = {name: file.get_tensor(name) for name in into}
+            digest = (file.metadata() or {})["digest"]
+    except (OSError, SafetensorError):
+        return None
+    if digest != _digest(found) or any(found[n].shape != into[n].shape for n in into):
+        return None
+    for name, vector in into.items():
+        np.copyto(vector, found[name])
+    return header
+
+
+def _digest(vectors: dict[str, Floats]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(vectors):
+        digest.update(name.encode())
+        digest.update(vectors[name].data)
+    return digest.hexdigest()
