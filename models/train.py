@@ -76,7 +76,7 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
-    network = build(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build(spec, channels_last=True)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )

@@ -1,0 +1,96 @@
+"""Writes the model card of a release: what it is, what it was made from, what it is worth.
+
+Every figure comes from the release itself; nothing is typed in by hand. Sections follow Mitchell
+et al. 2019, "Model Cards for Model Reporting".
+"""
+
+from pathlib import Path
+
+from contract.measurement import FrontierPoint
+from contract.release import Release, Variant
+from models.frontier import non_dominated
+
+CARD_FILE = "MODEL_CARD.md"
+
+
+def write_card(folder: Path, release: Release) -> None:
+    """Write ``MODEL_CARD.md`` into the release folder."""
+    (folder / CARD_FILE).write_text(render_card(release))
+
+
+def render_card(release: Release) -> str:
+    """Return the card as Markdown."""
+    front = {point.key for point in non_dominated(release.points)}
+    sections = [
+        f"# {release.title} (release {release.number})",
+        _INTRODUCTION,
+        "## Variants\n\n" + _variants(release.variants),
+        "## Measured points\n\n" + _conditions(release) + "\n\n" + _points(release, front),
+        _LIMITS,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_INTRODUCTION = """\
+Small networks that look at one square tile of a printed circuit board and say `ok` or `defect`.
+They are starting points: a box fine-tunes one on labelled tiles of its own board before it serves.
+
+**Training data.** Tiles drawn by the project's seeded generator, and crops of DeepPCB's binarised
+scans (MIT licence) that the generator's renderer turned into colour. No photograph of a real
+board was used, so the files may be shipped. **Made by** `python -m models starter`."""
+
+_LIMITS = """\
+## What it is not for
+
+The accuracies above are on *generated* boards that no training tile came from; a real line is
+harder, and `docs/benchmarks.md` says by how much. Before fine-tuning, a variant is only a little
+better than chance on a real board: do not serve it untouched. Only the defect kinds that the
+generator draws were seen: open, short, mousebite, spur, spurious copper, pin-hole, missing hole.
+"""
+
+
+def _variants(variants: tuple[Variant, ...]) -> str:
+    rows = ["| variant | input | parameters | weights | validation AUC |", "|---|---|---|---|---|"]
+    for v in variants:
+        auc = v.lineage.get("validation_auc", "")
+        size = f"{v.weights.length_bytes / 1e6:.2f} MB"
+        rows.append(f"| {v.name} | {v.spec.input_px} px | {v.parameters:,} | {size} | {auc} |")
+    return "\n".join(rows)
+
+
+def _conditions(release: Release) -> str:
+    seen = release.points[0].conditions
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(seen.versions.items()))
+    return (
+        f"Method: {seen.method}; {seen.repeats} boards, n = {seen.n_train} labelled tiles each, "
+        f"{seen.n_test} test tiles in all; {seen.threads} thread on {seen.cpu} ({seen.host}); "
+        f"{versions}. *Peak* is the whole process's RSS above the floor after its imports; "
+        "*front* marks the points that no other point beats in every figure."
+    )
+
+
+def _points(release: Release, front: set[str]) -> str:
+    rows = [
+        "| variant | plan | before | after | lower bound | peak MB | ms/image | train s | front |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join(rows + [_row(point, point.key in front) for point in release.points])
+
+
+def _row(point: FrontierPoint, on_front: bool) -> str:  # noqa: FBT001  # a column
+    cells = [
+        point.variant,
+        point.plan.title,
+        _number(point.accuracy_before, 3),
+        _number(point.accuracy_mean, 3),
+        _number(point.accuracy_lower, 3),
+        _number(point.peak_workload_bytes, 0, 1e-6),
+        _number(point.latency_ms, 2),
+        _number(point.train_seconds, 1),
+        "yes" if on_front else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _number(value: float | None, digits: int, scale: float = 1.0) -> str:
+    return "-" if value is None else f"{value * scale:.{digits}f}"

@@ -1,0 +1,136 @@
+"""The lab's commands: ``python -m models <command>``. Each loads only what it needs.
+
+``finetune`` and ``latency`` are not here: they run under a memory cap, and ``models.__main__``
+starts them before anything heavy is imported.
+"""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+app = typer.Typer(
+    name="python -m models", no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+)
+console = Console()
+
+Out = Annotated[Path, typer.Option(help="Folder to write into; it must not exist")]
+Work = Annotated[Path, typer.Option(help="Folder for everything that a stopped run keeps")]
+
+
+@app.command()
+def networks() -> None:
+    """List the registry: name, input size, parameters."""
+    from models.networks import build, parameter_count  # noqa: PLC0415
+    from models.networks.registry import NETWORKS  # noqa: PLC0415
+
+    table = Table("network", "input px", "head units", "parameters")
+    for name, spec in NETWORKS.items():
+        count = f"{parameter_count(build(spec)):,}"
+        table.add_row(name, str(spec.input_px), str(spec.head_units), count)
+    console.print(table)
+
+
+@app.command()
+def generate(
+    out: Out,
+    board: Annotated[int, typer.Option(help="Board seed: decides design and style")] = 9100,
+    ok: Annotated[int, typer.Option(help="How many ok tiles")] = 100,
+    defect: Annotated[int, typer.Option(help="How many defect tiles")] = 100,
+    px: Annotated[int, typer.Option(help="Side of a tile in pixels")] = 192,
+    seed: Annotated[int, typer.Option(help="Tile seed: other tiles of the same board")] = 0,
+) -> None:
+    """Draw ok and defect tiles of one generated board into a folder."""
+    from models.data.generator.boards import write_board  # noqa: PLC0415
+
+    write_board(out, board, n_ok=ok, n_defect=defect, px=px, seed=seed)
+    console.print(f"{ok} ok and {defect} defect tiles of board {board} in {out}")
+
+
+@app.command(name="train")
+def train_command(
+    variant: Annotated[str, typer.Option(help="A name that `networks` lists")],
+    work: Work = Path("var/lab"),
+    steps: Annotated[int, typer.Option(help="Optimiser steps")] = 2000,
+    threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
+) -> None:
+    """Train one variant on generated and DeepPCB tiles; export its graphs."""
+    from models import starter  # noqa: PLC0415
+    from models.data.pool import PoolRecipe, build_pool  # noqa: PLC0415
+    from models.train import Recipe  # noqa: PLC0415
+
+    with _bar() as report:
+        pool = build_pool(work / "pool", PoolRecipe(), lambda i, n: report("tiles", i, n))
+        recipe = Recipe(steps=steps, threads=threads)
+        folder = starter.train_variant(variant, pool, recipe, work, report)
+    files = starter.export_trained(variant, folder)
+    console.print(f"{variant}: {files.variant.parameters:,} parameters in {folder}")
+
+
+@app.command(name="export")
+def export_command(
+    variant: Annotated[str, typer.Option(help="A name that `networks` lists")],
+    folder: Annotated[Path, typer.Option(help="Folder with weights.safetensors")],
+) -> None:
+    """Export inference and training-step graphs; refuses when they disagree with torch."""
+    from models import starter  # noqa: PLC0415
+
+    files = starter.export_trained(variant, folder)
+    console.print(f"{variant}: {', '.join(sorted(p.name for p in files.paths.values()))}")
+
+
+@app.command(name="starter")
+def starter_command(
+    out: Out = Path("releases/starter"),
+    work: Work = Path("var/lab"),
+    number: Annotated[int, typer.Option(help="Release number")] = 1,
+    steps: Annotated[int, typer.Option(help="Optimiser steps per variant")] = 2000,
+    threads: Annotated[int, typer.Option(help="CPU threads for training")] = 1,
+) -> None:
+    """Make the starter release from nothing; a stopped run goes on where it was."""
+    from models.data.pool import PoolRecipe  # noqa: PLC0415
+    from models.starter import make_starter  # noqa: PLC0415
+    from models.train import Recipe  # noqa: PLC0415
+
+    with _bar() as report:
+        release = make_starter(
+            out,
+            number=number,
+            work=work,
+            recipe=Recipe(steps=steps, threads=threads),
+            pool_recipe=PoolRecipe(),
+            report=report,
+        )
+    console.print(f"release {release.number}: {len(release.points)} points in {out}")
+
+
+@app.command(name="check")
+def check_command(
+    folder: Annotated[Path, typer.Argument(help="A release folder")],
+) -> None:
+    """Check a release folder: every file against its length and SHA-256."""
+    from models.release import read_release  # noqa: PLC0415
+
+    release = read_release(folder)
+    files = len(release.artifacts())
+    console.print(f"release {release.number} is whole: {files} files, {len(release.points)} points")
+
+
+class _bar:  # noqa: N801  # a context manager that reads like a function
+    """A progress bar with time left; calling it moves the bar of a stage."""
+
+    def __enter__(self) -> Self:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console)
+        self._progress.start()
+        self._task = self._progress.add_task("", total=None)
+        return self
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self._progress.update(self._task, description=stage, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

@@ -1,0 +1,158 @@
+"""Makes the starter release: pool, training, export, measuring, release, model card.
+
+One command from nothing but the generator and DeepPCB, so that the result may be shipped. Every
+stage keeps what it finished, so a stopped run goes on where it was. The boards it measures on are
+generated boards that no training tile comes from.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.architecture import ArchitectureSpec
+from contract.measurement import FrontierPoint
+from contract.plan import FULL, HEAD, Plan, Scope
+from contract.release import Release
+from models.card import write_card
+from models.data.generator.boards import write_board
+from models.data.pool import Pool, PoolRecipe, build_pool
+from models.graphs import export_variant
+from models.measure import VariantFiles, boards_in, measure_point
+from models.networks import build
+from models.networks.registry import NETWORKS, STARTER
+from models.release import write_release
+from models.train import WEIGHTS_FILE, Recipe, load_weights, train
+from models.variant import INFERENCE_FILE, describe_variant
+
+TASK = "pcb-adapt"
+CLASSES = ("ok", "defect")
+MEASURE_BOARDS = range(9000, 9005)
+MEASURE_TILES_PER_CLASS = 100
+"""Both for learning (n = 200) and, other tiles, for testing."""
+
+Report = Callable[[str, int, int], None]
+"""``report(stage, done, total)``: what is going on and how far it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """How one kind of scope is trained on a box."""
+
+    micro_batch: int
+    epochs: int
+    learning_rate: float
+
+
+HEAD_PLAN = PlanRow(micro_batch=16, epochs=20, learning_rate=3e-3)
+PREFIX_PLAN = PlanRow(micro_batch=8, epochs=16, learning_rate=1e-3)
+FULL_PLAN = PlanRow(micro_batch=8, epochs=16, learning_rate=1e-3)
+BATCH = 32
+
+
+def cuts_of(blocks: Sequence[str]) -> tuple[str, ...]:
+    """Return the cuts that a starter variant offers, from the least memory to the most.
+
+    Head, the exit part, the second half of the middle flow (the last entry block where there is
+    no middle flow), everything.
+    """
+    middle = [name for name in blocks if name.startswith("middle")]
+    entry = [name for name in blocks if name.startswith("entry")]
+    half = middle[len(middle) // 2] if middle else entry[-1]
+    return (HEAD, "exit", half, FULL)
+
+
+def plans_of(spec: ArchitectureSpec, blocks: Sequence[str]) -> tuple[Plan, ...]:
+    """Return the plans that are measured for a starter variant: one per cut."""
+    return tuple(_plan(spec.input_px, cut) for cut in cuts_of(blocks))
+
+
+def _plan(px: int, cut: str) -> Plan:
+    row = {HEAD: HEAD_PLAN, FULL: FULL_PLAN}.get(cut, PREFIX_PLAN)
+    return Plan(
+        scope=Scope(cut=cut),
+        input_px=px,
+        batch=BATCH,
+        micro_batch=row.micro_batch,
+        epochs=row.epochs,
+        optimiser="adam",
+        learning_rate=row.learning_rate,
+    )
+
+
+def train_variant(name: str, pool: Pool, recipe: Recipe, work: Path, report: Report) -> Path:
+    """Train one registry entry unless it is done; return its folder."""
+    folder = work / "variants" / name
+    if not (folder / "train.json").is_file():
+        train(
+            NETWORKS[name], pool, recipe, folder, lambda i, n, text: report(f"{name}: {text}", i, n)
+        )
+    return folder
+
+
+def export_trained(name: str, folder: Path) -> VariantFiles:
+    """Export one trained variant unless it is done, and describe it."""
+    spec = NETWORKS[name]
+    network = build(spec)
+    load_weights(network, folder / WEIGHTS_FILE)
+    cuts = cuts_of(network.blocks)
+    if not (folder / INFERENCE_FILE).is_file():
+        export_variant(network, cuts, folder)
+    return describe_variant(name, spec, classes=CLASSES, cuts=cuts, folder=folder)
+
+
+def measure_variants(
+    variants: Sequence[VariantFiles], work: Path, report: Report
+) -> tuple[FrontierPoint, ...]:
+    """Measure every plan of every variant on the boards kept aside."""
+    boards = boards_in(_measure_boards(work))
+    jobs = [(v, p) for v in variants for p in plans_of(v.variant.spec, v.variant.blocks)]
+    points = []
+    for index, (files, plan) in enumerate(jobs):
+        report(f"measure {files.variant.name} {plan.title}", index, len(jobs))
+        points.append(
+            measure_point(
+                files,
+                plan,
+                boards=boards,
+                task=TASK,
+                train_limit=2 * MEASURE_TILES_PER_CLASS,
+                out_dir=work / "measure",
+            )
+        )
+    return tuple(points)
+
+
+def _measure_boards(work: Path) -> Path:
+    folder = work / "boards"
+    for seed in MEASURE_BOARDS:
+        for part in ("train", "test"):
+            target = folder / f"generated-{seed}" / part
+            if not target.is_dir():
+                tiles = MEASURE_TILES_PER_CLASS
+                offset = 0 if part == "train" else 1
+                write_board(target, seed, n_ok=tiles, n_defect=tiles, px=192, seed=offset)
+    return folder
+
+
+def make_starter(
+    out: Path, *, number: int, work: Path, recipe: Recipe, pool_recipe: PoolRecipe, report: Report
+) -> Release:
+    """Make the starter release in ``out``; raises what its stages raise, and loses nothing."""
+    pool = build_pool(work / "pool", pool_recipe, lambda i, n: report("tiles", i, n))
+    variants = []
+    for name in STARTER:
+        folder = train_variant(name, pool, recipe, work, report)
+        variants.append(export_trained(name, folder))
+    points = measure_variants(variants, work, report)
+    release = Release(
+        number=number,
+        title="Starter release",
+        task=TASK,
+        made_by="python -m models starter",
+        variants=tuple(files.variant for files in variants),
+        points=points,
+    )
+    paths = [path for files in variants for path in files.paths.values()]
+    write_release(out, release, paths)
+    write_card(out, release)
+    return release
