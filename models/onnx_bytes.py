@@ -82,7 +82,7 @@ def with_initializers(skeleton: bytes, tensors: Mapping[str, Array]) -> bytes:
     graph_bytes = sum(sizes) + sum(map(len, prefixes))
     parts = [skeleton, _tag(_GRAPH, _LENGTH) + _varint(graph_bytes)]
     for prefix, head, array in zip(prefixes, heads, tensors.values(), strict=True):
-        parts += [prefix, head, np.ascontiguousarray(array).data.cast("B") if array.size else b""]
+        parts += [prefix, head, np.ascontiguousarray(array).tobytes()]
     return b"".join(parts)
 
 

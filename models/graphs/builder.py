@@ -7,7 +7,7 @@ aside and written at the end in reverse: then a layer's gradients are computed, 
 activation freed, before the backward pass reaches the layer below. It knows nothing of layers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ IR_VERSION = 9
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Dimensions = Sequence[str | int]
+Attribute = int | float | Sequence[int] | str
 
 
 class GraphBuilder:
@@ -33,22 +34,22 @@ class GraphBuilder:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._count = 0
 
-    def node(self, kind: str, *inputs: str, output: str = "", **attributes: object) -> str:
+    def node(self, kind: str, *inputs: str, output: str = "", **attributes: Attribute) -> str:
         """Append a node with one output and return the output's name."""
         return self.nodes(kind, inputs, (output or self._fresh(kind),), **attributes)[0]
 
     def nodes(
-        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: object
+        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Attribute
     ) -> tuple[str, ...]:
         """Append a node with several outputs and return their names."""
         label = f"{outputs[0]}/{kind}"
-        self._nodes.append(helper.make_node(kind, inputs, outputs, name=label, **attributes))
+        self._nodes.append(_node(kind, label, inputs, outputs, attributes))
         return tuple(outputs)
 
-    def leaf(self, kind: str, *inputs: str, output: str, **attributes: object) -> None:
+    def leaf(self, kind: str, *inputs: str, output: str, **attributes: Attribute) -> None:
         """Append a node that nothing reads and that makes an output of the graph."""
         label = f"{output}/{kind}"
-        self._leaves.append(helper.make_node(kind, inputs, [output], name=label, **attributes))
+        self._leaves.append(_node(kind, label, inputs, [output], attributes))
 
     def integers(self, *values: int) -> str:
         """Return the name of an int64 vector."""
@@ -75,8 +76,8 @@ class GraphBuilder:
     def output(self, name: str, dtype: int, shape: Dimensions) -> None:
         self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
-    def model(self) -> ModelProto:
-        """Return the model as collected so far."""
+    def model(self) -> bytes:
+        """Return the model as collected so far, in its file form."""
         graph = helper.make_graph(
             [*self._nodes, *reversed(self._leaves)],
             self._name,
@@ -84,13 +85,26 @@ class GraphBuilder:
             self._outputs,
             self._initializers,
         )
-        return helper.make_model(
+        model: ModelProto = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="paretofleet",
         )
+        return bytes(model.SerializeToString(deterministic=True))
 
     def _fresh(self, kind: str) -> str:
         self._count += 1
         return f"{kind.lower()}.{self._count}"
+
+
+def _node(
+    kind: str,
+    label: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    attributes: Mapping[str, Attribute],
+) -> NodeProto:
+    node = helper.make_node(kind, inputs, outputs, name=label)
+    node.attribute.extend(helper.make_attribute(*item) for item in sorted(attributes.items()))
+    return node

@@ -7,6 +7,8 @@ BatchNormalization are written as such and onnxruntime folds them.
 The forms are those that onnxruntime 1.32 runs fastest on a CPU; docs/decisions has the figures.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from models.graphs.emission import Emission, Weights, norm_factors
@@ -17,14 +19,14 @@ _INT64_MIN = int(np.iinfo(np.int64).min)
 
 def forward(emission: Emission, step: Conv) -> None:
     """Write the convolution and its BatchNorm."""
+    x, norm = step.inputs[0], step.norm
     if step.output in emission.flows:
         _forward_folded(emission, step)
-    elif step.norm is None:
-        _convolve(emission, step, step.inputs[0], (step.weight, step.bias), step.output)
-    else:
-        between = f"{step.output}.conv"
-        _convolve(emission, step, step.inputs[0], (step.weight, step.bias), between)
-        norm = step.norm
+        return
+    weights = (_with_gains(emission, step), step.bias)
+    between = step.output if norm is None else f"{step.output}.conv"
+    _convolve(emission, step, x, weights, between)
+    if norm is not None:
         tensors = (norm.weight, norm.bias, norm.mean, norm.variance)
         emission.graph.node(
             "BatchNormalization", between, *tensors, output=step.output, epsilon=norm.epsilon
@@ -57,23 +59,44 @@ def _convolve(
 
 
 def _forward_folded(emission: Emission, step: Conv) -> None:
-    graph = emission.graph
-    weights = Weights(weight=step.weight, bias=step.bias)
-    if step.norm is not None:
-        scale, shift, inverse_std = norm_factors(emission, step.norm)
-        by_filter = graph.node("Reshape", scale, graph.integers(-1, 1, 1, 1))
-        weight = graph.node("Mul", step.weight, by_filter)
-        if step.bias is not None:
-            shift = graph.node("Add", graph.node("Mul", step.bias, scale), shift)
-        weights = Weights(weight=weight, bias=shift, scale=scale, inverse_std=inverse_std)
+    weights = _folded(emission, step)
     emission.weights[step.output] = weights
     x = _visible(emission, step)
     emission.saved[step.output] = x
-    if step.is_pointwise and step.stride != (1, 1):
-        tensors = (x, weights.weight) if weights.bias is None else (x, weights.weight, weights.bias)
-        graph.node("Conv", *tensors, output=step.output, kernel_shape=(1, 1))
-    else:
-        _convolve(emission, step, x, (weights.weight, weights.bias), step.output)
+    seen = step if x == step.inputs[0] else replace(step, stride=(1, 1))
+    _convolve(emission, seen, x, (weights.weight, weights.bias), step.output)
+
+
+def _folded(emission: Emission, step: Conv) -> Weights:
+    graph = emission.graph
+    unscaled = _with_gains(emission, step)
+    if step.norm is None:
+        return Weights(weight=unscaled, bias=step.bias, unscaled=unscaled)
+    scale, shift, inverse_std = norm_factors(emission, step.norm)
+    if step.bias is not None:
+        shift = graph.node("Add", graph.node("Mul", step.bias, scale), shift)
+    return Weights(
+        weight=graph.node("Mul", unscaled, _by_filter(emission, scale)),
+        bias=shift,
+        unscaled=unscaled,
+        scale=scale,
+        inverse_std=inverse_std,
+    )
+
+
+def _with_gains(emission: Emission, step: Conv) -> str:
+    """Return the weight [O, I, 1, 1] times its gains [I, 1, 1, 1], where it has any."""
+    if step.gains is None:
+        return step.weight
+    return emission.graph.node("Mul", step.weight, _by_input(emission, step.gains))
+
+
+def _by_filter(emission: Emission, vector: str) -> str:
+    return emission.graph.node("Reshape", vector, emission.graph.integers(-1, 1, 1, 1))
+
+
+def _by_input(emission: Emission, gains: str) -> str:
+    return emission.graph.node("Reshape", gains, emission.graph.integers(1, -1, 1, 1))
 
 
 def _visible(emission: Emission, step: Conv) -> str:
@@ -95,34 +118,45 @@ def _visible(emission: Emission, step: Conv) -> str:
 def _parameter_gradients(emission: Emission, step: Conv, weights: Weights, dy: str) -> None:
     graph = emission.graph
     shape = graph.integers(*emission.shape(step.weight))
-    dw = _weight_gradient(emission, step, dy)
+    dw = graph.node("Reshape", _weight_gradient(emission, step, dy), shape)
     needs_sum = step.bias is not None or step.norm is not None
     total = emission.channel_sum(dy) if needs_sum else ""
-    if step.norm is None or weights.scale is None:
-        emission.leaf("Reshape", dw, shape, parameter=step.weight)
-        if step.bias is not None:
-            emission.leaf("Reshape", total, graph.integers(-1), parameter=step.bias)
-        return
-    dw = graph.node("Reshape", dw, shape)
-    by_filter = graph.node("Reshape", weights.scale, graph.integers(-1, 1, 1, 1))
-    emission.leaf("Mul", dw, by_filter, parameter=step.weight)
-    if step.bias is not None:
+    if weights.scale is None:
+        _filter_gradients(emission, step, dw)
+    else:
+        scaled = graph.node("Mul", dw, _by_filter(emission, weights.scale))
+        _filter_gradients(emission, step, scaled)
+    if step.bias is not None and weights.scale is None:
+        emission.leaf("Reshape", total, graph.integers(-1), parameter=step.bias)
+    elif step.bias is not None and weights.scale is not None:
         emission.leaf("Mul", total, weights.scale, parameter=step.bias)
-    _norm_gradients(emission, step, step.norm, (dw, total))
+    if step.norm is not None:
+        _norm_gradients(emission, step, step.norm, (dw, total))
+
+
+def _filter_gradients(emission: Emission, step: Conv, dw: str) -> None:
+    """Write the gradients of the weight and its gains, given that of their product."""
+    graph = emission.graph
+    if step.gains is None:
+        shape = graph.integers(*emission.shape(step.weight))
+        emission.leaf("Reshape", dw, shape, parameter=step.weight)
+        return
+    emission.leaf("Mul", dw, _by_input(emission, step.gains), parameter=step.weight)
+    by_channel = graph.node("ReduceSum", graph.node("Mul", dw, step.weight), graph.integers(0))
+    emission.leaf("Reshape", by_channel, graph.integers(-1, 1, 1, 1), parameter=step.gains)
 
 
 def _norm_gradients(emission: Emission, step: Conv, norm: Norm, sums: tuple[str, str]) -> None:
     """Write dgamma = (sum of w * dw' + (b - mean) * sum of dy) / std, and dbeta = sum of dy."""
-    graph = emission.graph
+    graph, weights = emission.graph, emission.weights[step.output]
     dw, total = sums
-    inverse_std = emission.weights[step.output].inverse_std or ""
-    product = graph.node("Mul", dw, step.weight)
+    product = graph.node("Mul", dw, weights.unscaled)
     reached = graph.node("ReduceSum", product, graph.integers(1, 2, 3), keepdims=0)
     centre = graph.node("Neg", norm.mean)
     if step.bias is not None:
         centre = graph.node("Add", step.bias, centre)
     reached = graph.node("Add", reached, graph.node("Mul", centre, total))
-    emission.leaf("Mul", reached, inverse_std, parameter=norm.weight)
+    emission.leaf("Mul", reached, weights.inverse_std or "", parameter=norm.weight)
     emission.leaf("Reshape", total, graph.integers(-1), parameter=norm.bias)
 
 
@@ -132,12 +166,8 @@ def _weight_gradient(emission: Emission, step: Conv, dy: str) -> str:
         return _matrix_gradient(emission, step, emission.saved[step.output], dy)
     if step.groups > 1:
         return _depthwise_gradient(emission, step, dy)
-    parts = [
-        graph_part
-        for window in _windows(emission, step)
-        for graph_part in (_column(emission, step, window, dy),)
-    ]
-    return emission.graph.node("Concat", *parts, axis=2)
+    columns = [_column(emission, step, window, dy) for window in _windows(emission, step)]
+    return columns[0] if len(columns) == 1 else emission.graph.node("Concat", *columns, axis=2)
 
 
 def _column(emission: Emission, step: Conv, window: str, dy: str) -> str:
@@ -147,23 +177,32 @@ def _column(emission: Emission, step: Conv, window: str, dy: str) -> str:
 
 
 def _matrix_gradient(emission: Emission, step: Conv, x: str, dy: str) -> str:
-    """Return [O, I]: the sum over images of dy [O, pixels] times x [I, pixels] transposed."""
+    """Return [O, I]: the sum over images of dy [O, pixels] times x [I, pixels] transposed.
+
+    One product per image and a sum over them, unless the images are so small that bringing all
+    their pixels into one long row costs less than those products take room.
+    """
     graph = emission.graph
     outputs, height, width = emission.image_shape(step.output)
     inputs = emission.image_shape(step.inputs[0])[0]
-    left = graph.node("Reshape", dy, graph.integers(0, outputs, height * width))
-    right = graph.node("Reshape", x, graph.integers(0, inputs, height * width))
+    pixels = height * width
+    left = graph.node("Reshape", dy, graph.integers(0, outputs, pixels))
+    right = graph.node("Reshape", x, graph.integers(0, inputs, pixels))
     right = graph.node("Transpose", right, perm=(0, 2, 1))
+    if pixels * (inputs + outputs) < inputs * outputs:
+        left = graph.node("Transpose", left, perm=(1, 0, 2))
+        left = graph.node("Reshape", left, graph.integers(outputs, -1))
+        right = graph.node("Reshape", right, graph.integers(-1, inputs))
+        return graph.node("MatMul", left, right)
     product = graph.node("MatMul", left, right)
     return graph.node("ReduceSum", product, graph.integers(0), keepdims=0)
 
 
 def _depthwise_gradient(emission: Emission, step: Conv, dy: str) -> str:
     """Return [C, taps]: for every tap the sum of dy times the input that the tap saw."""
-    graph = emission.graph
+    graph, column = emission.graph, emission.graph.integers(1)
     sums = [
-        graph.node("Unsqueeze", emission.channel_sum(graph.node("Mul", window, dy)), one)
-        for one in (graph.integers(1),)
+        graph.node("Unsqueeze", emission.channel_sum(graph.node("Mul", window, dy)), column)
         for window in _windows(emission, step)
     ]
     return sums[0] if len(sums) == 1 else graph.node("Concat", *sums, axis=1)
@@ -208,7 +247,7 @@ def _input_gradient(emission: Emission, step: Conv, weight: str, dy: str) -> str
     rows, columns = step.kernel
     top, left, bottom, right = step.pads
     pads = (rows - 1 - top, columns - 1 - left, rows - 1 - bottom, columns - 1 - right)
-    if step.stride != (1, 1) or min(pads) < 0:
+    if step.groups == 1 or step.stride != (1, 1) or min(pads) < 0:
         return _transposed(emission, step, weight, dy)
     return emission.graph.node(
         "Conv",
@@ -221,13 +260,13 @@ def _input_gradient(emission: Emission, step: Conv, weight: str, dy: str) -> str
 
 
 def _turned(emission: Emission, step: Conv, weight: str) -> str:
-    """Return the weight rotated by half a turn, with inputs and outputs exchanged."""
+    """Return the depthwise weight with every filter rotated by half a turn."""
+    if step.kernel == (1, 1):
+        return weight
     graph = emission.graph
-    if step.kernel != (1, 1):
-        ends = graph.integers(_INT64_MIN, _INT64_MIN)
-        back = graph.integers(-1, -1)
-        weight = graph.node("Slice", weight, back, ends, graph.integers(2, 3), back)
-    return weight if step.groups > 1 else graph.node("Transpose", weight, perm=(1, 0, 2, 3))
+    ends = graph.integers(_INT64_MIN, _INT64_MIN)
+    back = graph.integers(-1, -1)
+    return graph.node("Slice", weight, back, ends, graph.integers(2, 3), back)
 
 
 def _transposed(emission: Emission, step: Conv, weight: str, dy: str) -> str:

@@ -5,7 +5,7 @@ A value's gradient is the sum of what its readers send back; a rule runs once th
 
 from dataclasses import dataclass, field
 
-from models.graphs.builder import GraphBuilder
+from models.graphs.builder import Attribute, GraphBuilder
 from models.graphs.steps import Norm, Shape, Step, Trace
 
 CHANNEL_AXES = (0, 2, 3)
@@ -13,13 +13,15 @@ CHANNEL_AXES = (0, 2, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The weight and bias that a convolution really applies, its BatchNorm folded in.
+    """The weight and bias that a convolution really applies: gains and BatchNorm folded in.
 
-    ``scale`` [C] is what BatchNorm multiplies by, ``inverse_std`` [C] that without gamma.
+    ``unscaled`` is the weight without BatchNorm. ``scale`` [O] is what BatchNorm multiplies by,
+    ``inverse_std`` [O] that without gamma.
     """
 
     weight: str
     bias: str | None
+    unscaled: str
     scale: str | None = None
     inverse_std: str | None = None
 
@@ -57,7 +59,7 @@ class Emission:
             total = self.graph.node("Add", total, term)
         return total
 
-    def leaf(self, kind: str, *inputs: str, parameter: str, **attributes: object) -> None:
+    def leaf(self, kind: str, *inputs: str, parameter: str, **attributes: Attribute) -> None:
         """Write the gradient of ``parameter``, where it trains."""
         if parameter in self.trainable:
             self.graph.leaf(kind, *inputs, output=f"grad.{parameter}", **attributes)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from models.graphs import parity
 from models.graphs.trace import trace
@@ -72,14 +72,15 @@ def export_train_graph(network: Network, cut: str) -> bytes:
 def export_variant(network: Network, cuts: Iterable[str], folder: Path) -> ExportedVariant:
     """Write weights, inference graph and one training graph per cut into ``folder``.
 
-    Every graph is checked before any file is written. Raises as the functions above.
+    Every graph is checked before any file is written; each file is renamed into place, the
+    inference graph last, so where that is the others are. Raises as the functions above.
     """
     steps = trace(network)
     tensors = state_tensors(network)
     model = inference_graph(steps, tensors)
     difference = parity.check_inference(network, model)
     references = parity.references(network)
-    contents: dict[Path, bytes] = {folder / INFERENCE_FILE: model}
+    contents: dict[Path, bytes] = {folder / WEIGHTS_FILE: save(tensors)}
     exported = []
     for cut in cuts:
         names, path = trainable_names(network, cut), folder / f"train-{cut}.onnx"
@@ -93,10 +94,10 @@ def export_variant(network: Network, cuts: Iterable[str], folder: Path) -> Expor
                 largest_difference=parity.check_step(network, contents[path], names, references),
             )
         )
+    contents[folder / INFERENCE_FILE] = model
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS_FILE)
     for path, content in contents.items():
-        path.write_bytes(content)
+        _write(path, content)
     return ExportedVariant(
         weights=folder / WEIGHTS_FILE,
         inference=folder / INFERENCE_FILE,
@@ -104,3 +105,9 @@ def export_variant(network: Network, cuts: Iterable[str], folder: Path) -> Expor
         blocks=network.blocks,
         largest_difference=difference,
     )
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -102,7 +102,7 @@ def _silu_slope(emission: Emission, x: str) -> str:
 
 
 def maxpool_forward(emission: Emission, step: MaxPool) -> None:
-    outputs = (step.output,)
+    outputs: tuple[str, ...] = (step.output,)
     if step.inputs[0] in emission.flows:
         emission.saved[step.output] = f"{step.output}.indices"
         outputs = (step.output, f"{step.output}.indices")

@@ -39,11 +39,14 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Step):
-    """A convolution and, where one follows directly, its BatchNorm.
+    """A convolution with what directly surrounds it.
 
-    ``pads`` are top, left, bottom, right. ``groups`` is 1, or the number of channels (depthwise).
+    ``gains`` is the weight of a 1x1 depthwise convolution before a pointwise one: a factor for
+    each input channel. ``norm`` is the BatchNorm after it. ``pads`` are top, left, bottom, right.
+    ``groups`` is 1, or the number of channels (depthwise).
     """
 
+    gains: str | None = None
     weight: str
     bias: str | None
     norm: Norm | None
@@ -56,12 +59,18 @@ class Conv(Step):
     def parameters(self) -> tuple[str, ...]:
         bias = () if self.bias is None else (self.bias,)
         norm = () if self.norm is None else (self.norm.weight, self.norm.bias)
-        return (self.weight, *bias, *norm)
+        gains = () if self.gains is None else (self.gains,)
+        return (*gains, self.weight, *bias, *norm)
 
     @property
     def is_pointwise(self) -> bool:
         """Whether it only mixes channels: 1x1, without padding; it may skip pixels."""
         return self.kernel == (1, 1) and self.groups == 1 and not any(self.pads)
+
+    @property
+    def is_channelwise(self) -> bool:
+        """Whether it only multiplies each channel: 1x1 depthwise, without padding."""
+        return self.kernel == (1, 1) and self.groups > 1 and not any(self.pads)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,22 +104,32 @@ def _step(network: Network, node: fx.Node) -> Step:
 
 
 def _fuse(steps: list[Step]) -> tuple[Step, ...]:
-    """Merge every BatchNorm into the convolution before it, where nothing else reads between."""
+    """Merge neighbours that are one linear map, where nothing else reads between them.
+
+    A BatchNorm goes into the convolution before it, a 1x1 depthwise convolution (one factor per
+    channel) into the pointwise one after it: fewer activations are kept for the backward pass.
+    """
     readers = Counter(value for step in steps for value in step.inputs)
     fused: list[Step] = []
     for step in steps:
         before = fused[-1] if fused else None
-        if (
-            isinstance(step, BatchNorm)
-            and isinstance(before, Conv)
-            and before.norm is None
-            and step.inputs == (before.output,)
-            and readers[before.output] == 1
-        ):
-            fused[-1] = replace(before, norm=step.norm, output=step.output)
-        else:
+        merged = None
+        if isinstance(before, Conv) and step.inputs == (before.output,):
+            merged = _merged(before, step) if readers[before.output] == 1 else None
+        if merged is None:
             fused.append(step)
+        else:
+            fused[-1] = merged
     return tuple(fused)
+
+
+def _merged(before: Conv, step: Step) -> Step | None:
+    if isinstance(step, BatchNorm) and before.norm is None:
+        return replace(before, norm=step.norm, output=step.output)
+    bare = before.bias is None and before.norm is None and before.stride == (1, 1)
+    if isinstance(step, Conv) and step.is_pointwise and before.is_channelwise and bare:
+        return replace(step, gains=before.weight, inputs=before.inputs)
+    return None
 
 
 def _conv(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
@@ -127,7 +137,7 @@ def _conv(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) ->
     plain = module.padding_mode == "zeros" and _pair(module.dilation) == (1, 1)
     depthwise = module.groups == module.in_channels == module.out_channels
     if not plain or isinstance(module.padding, str) or (module.groups > 1 and not depthwise):
-        raise UnknownLayerError(name, f"convolution with {module.extra_repr()}")
+        raise UnknownLayerError(name, f"layer such as {module}")
     return Conv(
         inputs=inputs,
         output=output,
@@ -143,8 +153,8 @@ def _conv(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) ->
 
 def _batchnorm(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
     assert isinstance(module, nn.BatchNorm2d)  # noqa: S101  # the table says so
-    if not module.affine or module.running_mean is None:
-        raise UnknownLayerError(name, f"BatchNorm with {module.extra_repr()}")
+    if not module.affine or not module.track_running_stats:
+        raise UnknownLayerError(name, f"layer such as {module}")
     norm = Norm(
         weight=f"{name}.weight",
         bias=f"{name}.bias",
@@ -163,7 +173,7 @@ def _linear(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) 
 def _maxpool(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
     assert isinstance(module, nn.MaxPool2d)  # noqa: S101  # the table says so
     if module.ceil_mode or module.return_indices or _pair(module.dilation) != (1, 1):
-        raise UnknownLayerError(name, f"MaxPool2d with {module.extra_repr()}")
+        raise UnknownLayerError(name, f"layer such as {module}")
     return MaxPool(
         inputs=inputs,
         output=output,
@@ -181,15 +191,15 @@ def _zero_pad(_name: str, module: nn.Module, inputs: tuple[str, ...], output: st
 
 def _global_pool(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
     assert isinstance(module, nn.AdaptiveAvgPool2d)  # noqa: S101  # the table says so
-    if module.output_size not in {1, (1, 1)}:
-        raise UnknownLayerError(name, f"AdaptiveAvgPool2d with {module.extra_repr()}")
+    if str(module.output_size) not in {"1", "(1, 1)"}:
+        raise UnknownLayerError(name, f"layer such as {module}")
     return GlobalPool(inputs=inputs, output=output)
 
 
 def _flatten(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
     assert isinstance(module, nn.Flatten)  # noqa: S101  # the table says so
     if (module.start_dim, module.end_dim) != (1, -1):
-        raise UnknownLayerError(name, f"Flatten with {module.extra_repr()}")
+        raise UnknownLayerError(name, f"layer such as {module}")
     return Flatten(inputs=inputs, output=output)
 
 

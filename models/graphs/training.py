@@ -35,7 +35,7 @@ def inference_graph(trace: Trace, tensors: dict[str, np.ndarray]) -> bytes:
     for name, value in ((LOGITS, trace.logits), (FEATURES, trace.features)):
         graph.node("Identity", value, output=name)
         graph.output(name, _FLOAT, ("N", *trace.shapes[value]))
-    return graph.model().SerializeToString()
+    return graph.model()
 
 
 def train_graph(trace: Trace, trainable: tuple[str, ...]) -> bytes:
@@ -56,7 +56,7 @@ def train_graph(trace: Trace, trainable: tuple[str, ...]) -> bytes:
         if step.output in emission.flows:
             BACKWARD[type(step)](emission, step, emission.gradient(step.output))
     _training_outputs(emission, trainable)
-    return graph.model().SerializeToString()
+    return graph.model()
 
 
 def state_tensors(network: nn.Module) -> dict[str, np.ndarray]:
