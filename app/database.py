@@ -1,0 +1,96 @@
+"""Engines, transactions and migrations. SQLite (WAL, FULL) and PostgreSQL alike.
+
+Transactions are opened explicitly: a writing one on SQLite begins IMMEDIATE, so that no
+read-modify-write can lose an update, and waits for the other writer up to the busy timeout.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+from alembic import command
+from app.errors import SchemaOutOfDateError
+
+WRITES = {"paretofleet_writes": True}
+ONE_STATEMENT = {"paretofleet_one_statement": True}
+Transaction: TypeAlias = Connection
+
+
+def make_engine(url: str, *, busy_timeout_ms: int = 5_000) -> Engine:
+    """Return an engine for ``url``; the folder of a SQLite file is made, the file is not."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return _sqlite_engine(url, busy_timeout_ms)
+    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10)
+
+
+def _sqlite_engine(url: str, busy_timeout_ms: int) -> Engine:
+    database = make_url(url).database
+    if database:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_size=10, max_overflow=40, pool_timeout=10)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own connection
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout={busy_timeout_ms:d}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("paretofleet_one_statement"):
+            return
+        begin = "BEGIN IMMEDIATE" if options.get("paretofleet_writes") else "BEGIN"
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Transaction]:
+    """Give a transaction that only reads."""
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Transaction]:
+    """Give a transaction that commits when the block ends and rolls back on error."""
+    with engine.connect().execution_options(**WRITES) as connection, connection.begin():
+        yield connection
+
+
+def alembic_config() -> Config:
+    """Return the migrations' configuration: beside the source, or where a wheel puts it."""
+    beside = Path(__file__).resolve().parent.parent / "alembic"
+    installed = Path(sys.prefix) / "share" / "paretofleet" / "alembic"
+    config = Config()
+    config.set_main_option("script_location", str(beside if beside.is_dir() else installed))
+    return config
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to head in one transaction."""
+    config = alembic_config()
+    with engine.connect().execution_options(**WRITES) as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check_schema(engine: Engine) -> None:
+    """Raise SchemaOutOfDateError unless the schema is at head."""
+    needed = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != needed:
+        raise SchemaOutOfDateError(found, needed)

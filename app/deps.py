@@ -1,0 +1,72 @@
+"""What routes ask for: the runtime, a transaction, the caller behind a bearer token."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.database import Transaction, reading, writing
+from app.runtime import Runtime
+from app.services.tokens import Caller, Kind, authenticate
+
+bearer = HTTPBearer(
+    scheme_name="Bearer",
+    auto_error=False,
+    description="An operator token (`paretofleet token operator`), a device token (given at "
+    "registration) or an enrolment token (`paretofleet token enrol`).",
+)
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+
+
+def get_runtime(request: Request) -> Runtime:
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+
+
+def _now(runtime: RuntimeDep) -> datetime:
+    return runtime.clock()
+
+
+NowDep = Annotated[datetime, Depends(_now)]
+
+
+def _caller(runtime: Runtime, bearer: Bearer, needed: tuple[Kind, ...]) -> Caller:
+    with reading(runtime.engine) as tx:
+        token = bearer.credentials if bearer else None
+        return authenticate(tx, token, needed, runtime.clock())
+
+
+def _operator(runtime: RuntimeDep, bearer: Bearer) -> Caller:
+    return _caller(runtime, bearer, ("operator",))
+
+
+def _enroller(runtime: RuntimeDep, bearer: Bearer) -> Caller:
+    return _caller(runtime, bearer, ("enrol",))
+
+
+def _device_or_operator(runtime: RuntimeDep, bearer: Bearer) -> Caller:
+    return _caller(runtime, bearer, ("device", "operator"))
+
+
+OperatorDep = Annotated[Caller, Depends(_operator)]
+EnrollerDep = Annotated[Caller, Depends(_enroller)]
+DeviceOrOperatorDep = Annotated[Caller, Depends(_device_or_operator)]
+
+
+def _read(runtime: RuntimeDep) -> Iterator[Transaction]:
+    with reading(runtime.engine) as tx:
+        yield tx
+
+
+def _write(runtime: RuntimeDep) -> Iterator[Transaction]:
+    with writing(runtime.engine) as tx:
+        yield tx
+
+
+ReadTx = Annotated[Transaction, Depends(_read, scope="function")]
+WriteTx = Annotated[Transaction, Depends(_write, scope="function")]

@@ -1,0 +1,1 @@
+"""Decisions as pure functions of contract values: no clock, no database, no network."""

@@ -1,0 +1,133 @@
+"""Which point a box should train: exact, deterministic, explained for every point.
+
+Hard constraints first, then the non-dominated set of what fits, then the policy's objective in
+its order, then the name. Nothing here is random and nothing is looked up.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.domain import explain
+from app.domain.budget import budget_for
+from app.domain.constraints import Box, failures, predicted_peak_bytes
+from app.domain.pareto import Costs, costs, dominators
+from contract.decision import Action, Decision, Observation
+from contract.device import DeviceProfile
+from contract.measurement import FrontierPoint
+from contract.policy import PolicyBody
+from contract.release import Release
+
+GRID_DIGITS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyInForce:
+    """A policy version by name: what a decision is made under."""
+
+    name: str
+    version: int
+    body: PolicyBody
+
+
+@dataclass(frozen=True, kw_only=True)
+class Current:
+    """The point that a box is on already, and the release it came from."""
+
+    release_number: int
+    point_key: str
+
+
+def select(
+    *,
+    profile: DeviceProfile,
+    policy: PolicyInForce,
+    release: Release,
+    observations: Mapping[str, Observation],
+    current: Current | None,
+    now: datetime,
+) -> Decision:
+    """Return the decision for a box: the chosen point, or the nearest miss, with every verdict."""
+    body = policy.body
+    budget = budget_for(profile, fraction=body.budget_fraction, reserve_bytes=body.reserve_bytes)
+    box = Box(profile=profile, policy=body, budget=budget, release=release)
+    candidates = [_weigh(point, box, observations.get(point.key)) for point in release.points]
+    front = dominators({c.point.key: c.costs for c in candidates if c.fits and c.costs})
+    best = _best([c for c in candidates if c.fits and front.get(c.point.key) is None], body)
+    chosen = _settle(best, _held(candidates, current, release), body)
+    story = explain.Story(
+        candidates=candidates, chosen=chosen, best=best, front=front, policy=body, release=release
+    )
+    return Decision(
+        action="train" if chosen else action_without_point(body),
+        release_number=release.number,
+        policy_name=policy.name,
+        policy_version=policy.version,
+        budget=budget,
+        chosen=chosen.point if chosen else None,
+        verdicts=explain.verdicts(story),
+        why=explain.why(story),
+        next_better=explain.next_better(story, lambda c: objective_key(c, body)),
+        decided_at=now,
+    )
+
+
+def action_without_point(policy: PolicyBody) -> Action:
+    """Return what a box does when nothing fits: the cloud only where images may go there."""
+    cloud = policy.fallback != "never" and policy.images_may_leave
+    return "cloud" if cloud else "idle"
+
+
+def objective_key(candidate: explain.Candidate, policy: PolicyBody) -> tuple[float, ...]:
+    """Return the candidate as the objective's order sees it; smaller is better."""
+    point = candidate.point
+    values: dict[str, float | None] = {
+        "max_accuracy": _grid(point.accuracy_lower, policy.accuracy_step),
+        "min_train_bytes": candidate.peak_bytes,
+        "min_train_seconds": point.train_seconds,
+        "min_latency": point.latency_ms,
+        "min_artifact_bytes": point.artifact_bytes,
+    }
+    found = (values[word] for word in policy.objective)
+    return tuple(math.inf if value is None else float(value) for value in found)
+
+
+def _grid(accuracy: float | None, step: float) -> float | None:
+    if accuracy is None:
+        return None
+    return -math.floor(round(accuracy / step, GRID_DIGITS))
+
+
+def _weigh(point: FrontierPoint, box: Box, observation: Observation | None) -> explain.Candidate:
+    peak_bytes = predicted_peak_bytes(point, box.profile, observation)
+    found: Costs | None = costs(point, peak_bytes)
+    return explain.Candidate(
+        point=point,
+        peak_bytes=peak_bytes,
+        costs=found,
+        failures=failures(point, box, observation),
+    )
+
+
+def _best(front: Sequence[explain.Candidate], policy: PolicyBody) -> explain.Candidate | None:
+    return min(front, key=lambda c: (objective_key(c, policy), c.point.key), default=None)
+
+
+def _held(
+    candidates: Sequence[explain.Candidate], current: Current | None, release: Release
+) -> explain.Candidate | None:
+    """Return the point the box is on, if it is of this release and still fits."""
+    if current is None or current.release_number != release.number:
+        return None
+    return next((c for c in candidates if c.fits and c.point.key == current.point_key), None)
+
+
+def _settle(
+    best: explain.Candidate | None, held: explain.Candidate | None, policy: PolicyBody
+) -> explain.Candidate | None:
+    """Stay where we are unless accuracy grows by more than the policy's margin."""
+    if best is None or held is None:
+        return best
+    gain = (best.point.accuracy_lower or 0.0) - (held.point.accuracy_lower or 0.0)
+    return best if gain > policy.hysteresis else held

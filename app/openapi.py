@@ -1,0 +1,56 @@
+"""The OpenAPI document: what FastAPI derives, plus the one error body."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from contract.problem import Problem
+
+DESCRIPTION = """
+Paretofleet picks, for every inspection box, the Pareto-optimal way to train and run within its
+memory and above your accuracy floor.
+
+1. Make an operator token: `paretofleet token operator`, press **Authorize** and paste it.
+2. Load a release: `paretofleet release load DIR`, look at it under *releases*.
+3. Write a policy under *policies*; boxes follow at their next poll.
+4. Give a box an enrolment token (`paretofleet token enrol`), watch it under *boxes*, and read why
+   it got what it got under *decisions*.
+
+Every error is one body, `application/problem+json` (RFC 9457).
+"""
+TAGS = [
+    {"name": "boxes", "description": "Boxes as they report themselves, and what they should be."},
+    {"name": "decisions", "description": "Why a box got what it got: a verdict on every point."},
+    {"name": "policies", "description": "Floors, ceilings and privacy, by label. Versioned."},
+    {"name": "releases", "description": "Variants and their measured frontier. Immutable."},
+    {"name": "inference", "description": "Cloud inference, for boxes whose policy allows it."},
+    {"name": "boxes' calls", "description": "What the agent calls: register, poll, check in."},
+    {"name": "health", "description": "For supervisors and load balancers. No token needed."},
+]
+
+
+def install(app: FastAPI) -> None:
+    """Make the application produce the document, once."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=DESCRIPTION,
+        routes=app.routes,
+        tags=TAGS,
+    )
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components = schema["components"]["schemas"]
+    components.update(problem.pop("$defs", {}))
+    components["Problem"] = problem
+    return schema

@@ -1,0 +1,112 @@
+"""Every error as one body: RFC 9457 problem details. The only place that renders errors.
+
+What the caller sent is never echoed: NaN, 1e999 and lone surrogates cannot be encoded, and
+secrets do not belong in answers.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from app.errors import BusyError, FleetError, InvalidInputError
+from contract.problem import FieldProblem, Problem
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:paretofleet:problem:"
+ERRORS_SHOWN = 20
+log = structlog.get_logger()
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers of every kind of error."""
+    app.add_exception_handler(FleetError, _fleet_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(StarletteHTTPException, _http)
+    app.add_exception_handler(OperationalError, _database_busy)
+    app.add_exception_handler(PoolTimeoutError, _database_busy)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def render(error: FleetError) -> Response:
+    """Return the answer for a named error."""
+    return _answer(
+        Problem(
+            type=TYPE_PREFIX + error.kind,
+            title=error.title,
+            status=error.status,
+            detail=_clean(error.detail),
+            errors=error.errors,
+        ),
+        error.headers,
+    )
+
+
+def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        problem.model_dump_json(),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=dict(headers or {}),
+    )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+async def _fleet_error(_request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, FleetError):
+        raise exc
+    return render(exc)
+
+
+async def _invalid(_request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, RequestValidationError):
+        raise exc
+    errors = tuple(
+        FieldProblem(
+            field=_clean(".".join(str(part) for part in error["loc"])), message=_clean(error["msg"])
+        )
+        for error in exc.errors()[:ERRORS_SHOWN]
+    )
+    where = ", ".join(dict.fromkeys(e.field for e in errors))
+    return render(
+        InvalidInputError(f"Correct these fields and send it again: {where}.", errors=errors)
+    )
+
+
+async def _http(_request: Request, exc: Exception) -> Response:
+    """Render what the framework raises: unknown routes and methods, bodies it cannot take."""
+    if not isinstance(exc, StarletteHTTPException):
+        raise exc
+    if exc.status_code == HTTPStatus.BAD_REQUEST:
+        return render(InvalidInputError("The body cannot be read as JSON. Correct it."))
+    status = HTTPStatus(exc.status_code)
+    advice = {
+        HTTPStatus.NOT_FOUND: "There is no such address. The addresses are listed at /docs.",
+        HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that method. See /docs.",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large. Send it in smaller parts.",
+    }
+    problem = Problem(
+        type=TYPE_PREFIX + status.phrase.lower().replace(" ", "-"),
+        title=status.phrase,
+        status=status,
+        detail=advice.get(status, status.description or status.phrase),
+    )
+    return _answer(problem, exc.headers)
+
+
+async def _database_busy(_request: Request, exc: Exception) -> Response:
+    log.warning("database_unavailable", error=type(exc).__name__)
+    return render(BusyError("The database did not answer in time."))
+
+
+async def _unexpected(_request: Request, exc: Exception) -> Response:
+    log.error("unexpected_error", exc_info=exc)
+    return render(FleetError("The server failed; its log says how. Try again later."))

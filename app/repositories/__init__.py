@@ -1,0 +1,1 @@
+"""The only SQL: SQLAlchemy Core statements on a transaction that the caller opened."""

@@ -1,0 +1,102 @@
+"""Reports, each stored once per (box, key), and what they say about points."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.database import Transaction
+from app.domain.observations import Seen
+from app.tables import observations, reports
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRecord:
+    id: int
+    key: str
+    sequence: int
+    kind: str
+    sent_at: datetime
+    received_at: datetime
+    body: str
+
+
+_RECORD = [reports.c[name] for name in ReportRecord.__dataclass_fields__]
+_INSERT = {
+    module.__name__.rpartition(".")[2]: module.insert(reports)
+    .on_conflict_do_nothing(index_elements=["device_id", "key"])
+    .returning(reports.c.device_id, reports.c.key)
+    for module in (sqlite, postgresql)
+}
+
+
+def add(tx: Transaction, rows: Sequence[Mapping[str, object]]) -> set[tuple[str, str]]:
+    """Insert what is new and return its (box, key) pairs; the rest was here before."""
+    statement = _INSERT[tx.dialect.name]
+    return {(row[0], row[1]) for row in tx.execute(statement, rows)} if rows else set()
+
+
+def page(tx: Transaction, device_id: str, *, before: int | None, limit: int) -> list[ReportRecord]:
+    """Return a box's reports, the last received first."""
+    statement = (
+        select(*_RECORD)
+        .where(reports.c.device_id == device_id)
+        .order_by(reports.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        statement = statement.where(reports.c.id < before)
+    return [ReportRecord(**row._mapping) for row in tx.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+@dataclass(frozen=True, order=True)
+class PointOnBox:
+    """The key of an observation."""
+
+    device_id: str
+    release_number: int
+    point_key: str
+
+
+_SEEN = [observations.c[name] for name in Seen.__dataclass_fields__]
+
+
+def seen_of(tx: Transaction, device_id: str, release_number: int) -> dict[str, Seen]:
+    """Return what a box saw of the points of a release, by point key."""
+    statement = select(observations.c.point_key, *_SEEN).where(
+        observations.c.device_id == device_id, observations.c.release_number == release_number
+    )
+    names = tuple(Seen.__dataclass_fields__)
+    return {
+        key: Seen(**dict(zip(names, values, strict=True))) for key, *values in tx.execute(statement)
+    }
+
+
+def put_seen(tx: Transaction, records: Mapping[PointOnBox, Seen], now: datetime) -> None:
+    """Write the records anew; the caller holds the boxes' locks."""
+    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(observations)
+    columns = (*Seen.__dataclass_fields__, "updated_at")
+    statement = insert.on_conflict_do_update(
+        index_elements=["device_id", "release_number", "point_key"],
+        set_={name: insert.excluded[name] for name in columns},
+    )
+    rows = [
+        {**asdict(key), **asdict(seen), "updated_at": now} for key, seen in sorted(_items(records))
+    ]
+    tx.execute(statement, rows)
+
+
+def _items(records: Mapping[PointOnBox, Seen]) -> Iterable[tuple[PointOnBox, Seen]]:
+    return records.items()
+
+
+def forget_sequences(tx: Transaction, device_id: str) -> None:
+    """Let a box that registered anew count its reports from the start."""
+    tx.execute(
+        observations.update()
+        .where(observations.c.device_id == device_id)
+        .values(accuracy_sequence=-1)
+    )

@@ -1,0 +1,1 @@
+"""HTTP: each route declares, delegates to a service, returns."""

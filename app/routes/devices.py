@@ -1,0 +1,74 @@
+"""Boxes and decisions, as operators see them."""
+
+from fastapi import APIRouter
+
+from app.deps import NowDep, OperatorDep, ReadTx, WriteTx
+from app.routes.parameters import DecisionId, DeviceId, Limit, NumberCursor, TextCursor
+from app.routes.responses import problems
+from app.services import enrolment, views
+from app.services.views import DecisionSummary, DecisionView, DeviceView, Page, ReportView
+
+router = APIRouter(prefix="/v1", responses=problems(401, 403, 422, 503))
+
+
+@router.get("/devices", summary="List boxes", tags=["boxes"])
+def list_devices(
+    _: OperatorDep, tx: ReadTx, limit: Limit = 50, cursor: TextCursor = None
+) -> Page[DeviceView]:
+    """List boxes by their id, each with what it should be and why."""
+    return views.device_page(tx, cursor=cursor, limit=limit)
+
+
+@router.get("/devices/{device_id}", summary="Show a box", tags=["boxes"], responses=problems(404))
+def get_device(_: OperatorDep, tx: ReadTx, device_id: DeviceId) -> DeviceView:
+    """Show a box as it last reported itself."""
+    return views.device(tx, device_id)
+
+
+@router.post(
+    "/devices/{device_id}/revoke",
+    summary="Let go of a box",
+    tags=["boxes"],
+    responses=problems(404),
+)
+def revoke_device(_: OperatorDep, tx: WriteTx, now: NowDep, device_id: DeviceId) -> DeviceView:
+    """Revoke the box's token at once and free its serial for another enrolment."""
+    enrolment.revoke(tx, device_id, now)
+    return views.device(tx, device_id)
+
+
+@router.get(
+    "/devices/{device_id}/decisions",
+    summary="List a box's decisions",
+    tags=["decisions"],
+    responses=problems(404),
+)
+def list_decisions(
+    _: OperatorDep, tx: ReadTx, device_id: DeviceId, limit: Limit = 50, cursor: TextCursor = None
+) -> Page[DecisionSummary]:
+    """List decisions, the newest first."""
+    return views.decision_page(tx, device_id, cursor=cursor, limit=limit)
+
+
+@router.get(
+    "/devices/{device_id}/reports",
+    summary="List a box's reports",
+    tags=["boxes"],
+    responses=problems(404),
+)
+def list_reports(
+    _: OperatorDep, tx: ReadTx, device_id: DeviceId, limit: Limit = 50, cursor: NumberCursor = None
+) -> Page[ReportView]:
+    """List reports, the last received first."""
+    return views.report_page(tx, device_id, cursor=cursor, limit=limit)
+
+
+@router.get(
+    "/decisions/{decision_id}",
+    summary="Explain a decision",
+    tags=["decisions"],
+    responses=problems(404),
+)
+def get_decision(_: OperatorDep, tx: ReadTx, decision_id: DecisionId) -> DecisionView:
+    """Show for every point whether it fits, what it failed and by how much, and the inputs."""
+    return views.decision(tx, decision_id)

@@ -1,0 +1,104 @@
+"""What one server process holds: engine, store, the two batchers, the clock. Built once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from app.database import ONE_STATEMENT, make_engine
+from app.inference import Predictor
+from app.repositories import devices
+from app.repositories.devices import Polled
+from app.services.deciding import Decide, decide_all
+from app.services.reporting import CheckIn, Heartbeats, check_in_all, note_heartbeats
+from app.settings import Settings
+from app.store import ArtifactStore, LocalStore
+from app.writer import Batcher, Handler, Transactions
+
+Clock = Callable[[], datetime]
+Jitter = Callable[[], float]
+
+
+@dataclass
+class HeartbeatLog:
+    """Times of last contact, gathered in memory and written all at once."""
+
+    flush_after: timedelta
+    last_flush: datetime
+    times: dict[str, datetime] = field(default_factory=dict)
+
+    def due(self, now: datetime) -> Heartbeats | None:
+        """Return what has gathered when it is time to write it, and start anew."""
+        if now - self.last_flush < self.flush_after or not self.times:
+            return None
+        return self.take(now)
+
+    def take(self, now: datetime) -> Heartbeats:
+        """Return what has gathered, and start anew."""
+        taken, self.times, self.last_flush = self.times, {}, now
+        return Heartbeats(taken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    settings: Settings
+    engine: Engine
+    store: ArtifactStore
+    predictor: Predictor
+    poller: Batcher
+    writer: Batcher
+    heartbeats: HeartbeatLog
+    clock: Clock
+    jitter: Jitter
+
+    async def close(self) -> None:
+        """Write the last heartbeats and let go of threads and connections."""
+        if self.heartbeats.times:
+            await self.writer.submit(self.heartbeats.take(self.clock()))
+        self.poller.close()
+        self.writer.close()
+        self.predictor.close()
+        self.engine.dispose()
+
+
+def build(settings: Settings, clock: Clock, jitter: Jitter) -> Runtime:
+    """Return the runtime; nothing is written and no thread started before the first request."""
+    engine = make_engine(settings.url, busy_timeout_ms=settings.busy_timeout_ms)
+    store = LocalStore(settings.data_dir / "artifacts")
+    handlers: dict[type, Handler] = {
+        CheckIn: check_in_all,
+        Decide: decide_all,
+        Heartbeats: note_heartbeats,
+    }
+    return Runtime(
+        settings=settings,
+        engine=engine,
+        store=store,
+        predictor=Predictor(
+            store,
+            threads=settings.inference_threads,
+            queue=settings.inference_queue,
+            max_pixels=settings.max_image_pixels,
+        ),
+        poller=Batcher("polls", _poll_reader(engine, clock), settings.writer_queue),
+        writer=Batcher(
+            "writer", Transactions(engine=engine, handlers=handlers), settings.writer_queue
+        ),
+        heartbeats=HeartbeatLog(
+            flush_after=timedelta(seconds=settings.heartbeat_flush_seconds), last_flush=clock()
+        ),
+        clock=clock,
+        jitter=jitter,
+    )
+
+
+def _poll_reader(engine: Engine, clock: Clock) -> Callable[[list[str]], Sequence[Polled | None]]:
+    quick = engine.execution_options(**ONE_STATEMENT)
+
+    def read(hashes: list[str]) -> Sequence[Polled | None]:
+        with quick.connect() as connection:
+            found = devices.polled(connection, set(hashes), clock())
+        return [found.get(sha256) for sha256 in hashes]
+
+    return read

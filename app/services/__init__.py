@@ -1,0 +1,1 @@
+"""Load, decide, save: plain functions on a transaction. No HTTP and no SQL here."""
