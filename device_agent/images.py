@@ -1,0 +1,71 @@
+"""Bytes of an image to the array that a graph takes, with caps checked before decoding."""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from device_agent.errors import BadImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_BYTES = 20_000_000
+MOST_PIXELS = 40_000_000
+_MODES = {1: "L", 3: "RGB"}
+_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+
+
+def decode(data: bytes, input_px: int, channels: int) -> "NDArray[np.uint8]":
+    """Return uint8 [1, input_px, input_px, channels], stretched; raises BadImageError."""
+    import numpy as np  # noqa: PLC0415 - an idle agent does not pay for it
+
+    if len(data) > MOST_BYTES:
+        message = f"the image has {len(data)} bytes; at most {MOST_BYTES} are taken"
+        raise BadImageError(message)
+    if channels not in _MODES:
+        message = f"the model takes {channels} channels; this agent reads images of 1 or 3"
+        raise BadImageError(message)
+    array: NDArray[np.uint8] = np.asarray(_resized(data, input_px, channels), dtype=np.uint8)
+    return array.reshape(1, input_px, input_px, channels)
+
+
+def for_the_cloud(data: bytes) -> tuple[bytes, str]:
+    """Return the image as PNG or JPEG, which is what the server takes, and its media type."""
+    for magic, media_type in _MAGIC.items():
+        if data.startswith(magic):
+            return data, media_type
+    from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
+
+    with _named_image_errors(), Image.open(io.BytesIO(data)) as image:
+        _refuse_a_bomb(image.width, image.height)
+        stream = io.BytesIO()
+        image.convert("RGB").save(stream, "PNG")
+    return stream.getvalue(), "image/png"
+
+
+def _resized(data: bytes, input_px: int, channels: int) -> Any:  # noqa: ANN401 - PIL loads lazily
+    from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
+
+    with _named_image_errors(), Image.open(io.BytesIO(data)) as image:
+        _refuse_a_bomb(image.width, image.height)
+        square = (input_px, input_px)
+        return image.convert(_MODES[channels]).resize(square, Image.Resampling.BILINEAR)
+
+
+@contextlib.contextmanager
+def _named_image_errors() -> Iterator[None]:
+    try:
+        yield
+    except BadImageError:
+        raise
+    except Exception as exc:
+        message = f"this is no image that can be read ({type(exc).__name__}); send JPEG, PNG or BMP"
+        raise BadImageError(message) from exc
+
+
+def _refuse_a_bomb(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        message = f"the image has {width} x {height} pixels; at most 40 million are taken"
+        raise BadImageError(message)

@@ -1,0 +1,226 @@
+"""Reports that the server has not yet acknowledged: a small, durable, bounded queue.
+
+SQLite with ``synchronous=FULL``: a report that ``add`` returned from survives power loss. A report
+keeps its key and sequence number however often it is sent, so that the server can drop doubles.
+Over ``cap_bytes`` the oldest go in this order: profiles but the newest, summaries (two untried ones
+become one), events. Outcomes are never dropped: there is one per task.
+"""
+
+import contextlib
+import json
+import sqlite3
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from contract.report import InferenceSummaryBody, Report, ReportBatch, ReportBody
+from device_agent.errors import DiskFullError, StateError
+from device_agent.files import named_disk_errors
+
+BATCH = 200
+_BATCH_BYTES = 400_000
+_LONGEST_WINDOW_S = 86_400
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS reports (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    made_at TEXT NOT NULL,
+    body TEXT NOT NULL,
+    tried INTEGER NOT NULL DEFAULT 0
+)
+"""
+
+
+class Outbox:
+    """Used from one thread. ``first_sequence`` numbers a new file's first report.
+
+    It defaults to the clock in milliseconds, so that an outbox made anew goes on above the old.
+    """
+
+    def __init__(
+        self, path: Path, cap_bytes: int = 8_000_000, *, first_sequence: int | None = None
+    ) -> None:
+        self.cap_bytes = cap_bytes
+        self._path = path
+        first = int(time.time() * 1000) if first_sequence is None else first_sequence
+        try:
+            self._database = self._open(first)
+        except sqlite3.DatabaseError:
+            path.replace(path.with_name(f"{path.name}.corrupt"))
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._database = self._open(first)
+
+    def _open(self, first_sequence: int) -> sqlite3.Connection:
+        with named_disk_errors(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute(_SCHEMA)
+            if not database.execute("SELECT count(*) FROM sqlite_sequence").fetchone()[0]:
+                database.execute(
+                    "INSERT INTO sqlite_sequence(name, seq) VALUES ('reports', ?)",
+                    (max(first_sequence, 1) - 1,),
+                )
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
+        return database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def add(self, key: str, body: ReportBody, made_at: datetime) -> bool:
+        """Keep a report until it is acknowledged; False when ``key`` is already kept.
+
+        Raises DiskFullError and StateError; after either nothing was added.
+        """
+        with self._durably():
+            cursor = self._database.execute(
+                "INSERT OR IGNORE INTO reports(key, kind, made_at, body) VALUES (?, ?, ?, ?)",
+                (key, body.kind, made_at.isoformat(), body.model_dump_json()),
+            )
+            added = cursor.rowcount == 1
+            if added:
+                self._shrink()
+        return added
+
+    def batch(self) -> ReportBatch | None:
+        """Return the oldest reports in order, at most 200 and about 400 kB; None when empty."""
+        rows = self._database.execute(
+            "SELECT sequence, key, made_at, body FROM reports ORDER BY sequence LIMIT ?", (BATCH,)
+        ).fetchall()
+        reports: list[Report] = []
+        total_bytes = 0
+        for sequence, key, made_at, body in rows:
+            total_bytes += len(body)
+            if reports and total_bytes > _BATCH_BYTES:
+                break
+            reports.append(
+                Report.model_validate_json(
+                    json.dumps(
+                        {
+                            "key": key,
+                            "sequence": sequence,
+                            "sent_at": made_at,
+                            "body": json.loads(body),
+                        }
+                    )
+                )
+            )
+        return ReportBatch(reports=tuple(reports)) if reports else None
+
+    def mark_tried(self, keys: Sequence[str]) -> None:
+        """Say that these are about to be sent: from now on they are never merged."""
+        with self._durably():
+            self._database.executemany(
+                "UPDATE reports SET tried = 1 WHERE key = ? AND tried = 0", [(k,) for k in keys]
+            )
+
+    def acknowledge(self, keys: Sequence[str]) -> None:
+        """Forget what the server has stored."""
+        with self._durably():
+            self._database.executemany("DELETE FROM reports WHERE key = ?", [(k,) for k in keys])
+
+    def __len__(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM reports").fetchone()[0])
+
+    def size_bytes(self) -> int:
+        """Return the bytes of the bodies kept (what the cap bounds)."""
+        total = self._database.execute("SELECT coalesce(sum(length(body)), 0) FROM reports")
+        return int(total.fetchone()[0])
+
+    @contextlib.contextmanager
+    def _durably(self) -> Iterator[None]:
+        """One transaction: all of it is on disk afterwards, or none."""
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+            self._database.execute("COMMIT")
+        except BaseException as exc:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            if isinstance(exc, sqlite3.OperationalError) and "full" in str(exc):
+                raise DiskFullError(self._path) from exc
+            if isinstance(exc, sqlite3.DatabaseError):
+                message = f"{self._path} cannot be written ({exc}); move it away and start again"
+                raise StateError(message) from exc
+            raise
+
+    def _shrink(self) -> None:
+        while self.size_bytes() > self.cap_bytes:
+            dropped = (
+                self._drop_oldest("profile", keep=1)
+                or self._merge_summaries()
+                or self._drop_oldest("event")
+                or self._drop_oldest("inference_summary")
+            )
+            if not dropped:
+                return
+
+    def _drop_oldest(self, kind: str, *, keep: int = 0) -> bool:
+        rows = self._rows(kind, keep + 1)
+        if len(rows) <= keep:
+            return False
+        self._database.execute("DELETE FROM reports WHERE sequence = ?", (rows[0][0],))
+        return True
+
+    def _merge_summaries(self) -> bool:
+        untried = [row for row in self._rows("inference_summary", -1) if not row[2]]
+        if len(untried) < 2:  # noqa: PLR2004 - a pair
+            return False
+        (older, older_body, _), (newer, newer_body, _) = untried[:2]
+        merged = merge_summaries(
+            InferenceSummaryBody.model_validate_json(older_body),
+            InferenceSummaryBody.model_validate_json(newer_body),
+        )
+        if merged is None:
+            return False
+        self._database.execute("DELETE FROM reports WHERE sequence = ?", (newer,))
+        self._database.execute(
+            "UPDATE reports SET key = ?, body = ? WHERE sequence = ?",
+            (str(uuid.uuid4()), merged.model_dump_json(), older),
+        )
+        return True
+
+    def _rows(self, kind: str, limit: int) -> list[tuple[int, str, int]]:
+        return self._database.execute(
+            "SELECT sequence, body, tried FROM reports WHERE kind = ? ORDER BY sequence LIMIT ?",
+            (kind, limit),
+        ).fetchall()
+
+
+def merge_summaries(
+    older: InferenceSummaryBody, newer: InferenceSummaryBody
+) -> InferenceSummaryBody | None:
+    """Add two windows; None when together they pass a day. Percentiles do not add: they go."""
+    end = newer.window_start + timedelta(seconds=newer.window_s)
+    window_s = round((end - older.window_start).total_seconds())
+    if not 1 <= window_s <= _LONGEST_WINDOW_S:
+        return None
+    counts = Counter(older.counts) + Counter(newer.counts)
+    return InferenceSummaryBody(
+        window_start=older.window_start,
+        window_s=window_s,
+        counts=dict(counts),
+        cloud_count=older.cloud_count + newer.cloud_count,
+    )

@@ -1,0 +1,211 @@
+"""What this box is: memory, disk, processor, accelerators, runtime. Reads; never writes.
+
+The slow part (imports and benchmark) runs in a short child (``device_agent.probe``) and is cached
+by the versions that it depends on.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from contract.base import Message
+from contract.device import DeviceProfile
+from device_agent.accelerators import Ask, ask_program, find_accelerators
+from device_agent.cgroup import cgroup_limit_bytes
+from device_agent.errors import AgentError, DataUnusableError
+from device_agent.files import write_atomic
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+CLASSES = ("ok", "defect")
+_FLAGS = {
+    "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "avx", "avx2", "avx512_vnni", "avx512f",
+    "avx_vnni", "bf16", "f16c", "fma", "i8mm", "neon", "sse4_2", "sve",
+}  # fmt: skip
+_PACKAGES = ("numpy", "onnxruntime", "pillow", "safetensors")
+_PROBE_VERSION = "1"
+_PROBE_TIMEOUT_S = 120
+
+
+class ProbeFailedError(AgentError):
+    name = "probe_failed"
+
+
+class Probed(Message):
+    """What the measuring child said, and the versions under which it holds."""
+
+    key: str
+    runtime_floor_bytes: int
+    benchmark_ms: float
+    providers: tuple[str, ...]
+    versions: dict[str, str]
+
+
+def run_probe() -> dict[str, Any]:
+    """Run the measuring child (about a second); raises ProbeFailedError."""
+    command = [sys.executable, "-m", "device_agent.probe"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module
+            command, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=True, env=environment
+        )
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as exc:
+        stderr = (getattr(exc, "stderr", b"") or b"").decode("utf-8", errors="replace")
+        hint = stderr.strip().splitlines()[-1:] or [str(exc)]
+        message = f"onnxruntime cannot be measured here: {hint[0][:300]}; reinstall the agent"
+        raise ProbeFailedError(message) from exc
+    return answer
+
+
+def probe_key(cpu: str) -> str:
+    """Name everything that a cached measurement depends on."""
+    versions = [f"{name}={_version(name)}" for name in _PACKAGES]
+    return " ".join((_PROBE_VERSION, platform.python_version(), cpu, *versions))
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def probed(cache: Path, cpu: str, run: Callable[[], dict[str, Any]] = run_probe) -> Probed:
+    """Return the measurements, from ``cache`` where they still hold."""
+    key = probe_key(cpu)
+    try:
+        known = Probed.model_validate_json(cache.read_bytes())
+        if known.key == key:
+            return known
+    except (OSError, ValueError):
+        pass
+    fresh = Probed.model_validate({"key": key, **run()})
+    write_atomic(cache, fresh.model_dump_json().encode())
+    return fresh
+
+
+def count_images(data: Path | None) -> tuple[int, int]:
+    """Return how many ok and defect images lie below ``data``; (0, 0) without a folder.
+
+    Raises DataUnusableError when the folder cannot be read.
+    """
+    if data is None:
+        return 0, 0
+    try:
+        if not data.is_dir():
+            message = f"{data} is no folder; --data names a folder that holds ok/ and defect/"
+            raise DataUnusableError(message)
+        counts = [_count(data / name) for name in CLASSES]
+    except PermissionError as exc:
+        message = f"{exc.filename} cannot be read; let the agent's user read --data"
+        raise DataUnusableError(message) from exc
+    return counts[0], counts[1]
+
+
+def _count(folder: Path) -> int:
+    if not folder.is_dir():
+        return 0
+    return sum(1 for _, __, names in os.walk(folder, onerror=_raise) for n in names if is_image(n))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file name that the trainer would read."""
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def cpu_facts(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return the model and the flags of interest from the text of /proc/cpuinfo (x86 or ARM)."""
+    name = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    present = set(flags[1].split()) if flags else set()
+    model = name[1].strip() if name else platform.machine()
+    return _clean(model), tuple(sorted(present & _FLAGS))
+
+
+def _clean(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())[:120] or "unknown"
+
+
+def usable_cores() -> int:
+    """Return the processors that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def take_profile(  # noqa: PLR0913 - each is one fact that only the caller knows
+    *,
+    data: Path | None,
+    state: Path,
+    cache: Path,
+    operator_cap_bytes: int | None,
+    agent_bytes: int,
+    cap_kinds: tuple[str, ...],
+    root: Path = Path("/"),
+    ask: Ask = ask_program,
+    run: Callable[[], dict[str, Any]] = run_probe,
+) -> DeviceProfile:
+    """Return the box's profile now; raises DataUnusableError, ProbeFailedError, DiskFullError."""
+    cpu, flags = cpu_facts(_text(root / "proc/cpuinfo"))
+    measured = probed(cache, cpu, run)
+    memory = psutil.virtual_memory()
+    n_ok, n_defect = count_images(data)
+    return DeviceProfile(
+        cpu=cpu,
+        cores=usable_cores(),
+        cpu_flags=flags,
+        ram_total_bytes=memory.total,
+        ram_available_bytes=memory.available,
+        swap_bytes=psutil.swap_memory().total,
+        disk_free_bytes=shutil.disk_usage(state).free,
+        cgroup_limit_bytes=cgroup_limit_bytes(root),
+        operator_cap_bytes=operator_cap_bytes,
+        agent_bytes=agent_bytes,
+        runtime_floor_bytes=measured.runtime_floor_bytes,
+        benchmark_ms=measured.benchmark_ms,
+        accelerators=find_accelerators(root, ask),
+        providers=measured.providers,
+        versions={
+            **measured.versions,
+            "kernel": platform.release()[:120],
+            "agent": _version("paretofleet"),
+        },
+        cap_kinds=cap_kinds,
+        n_ok=n_ok,
+        n_defect=n_defect,
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+_MATTERS_IF_MOVED = ("ram_available_bytes", "disk_free_bytes")
+_MOVED = 0.2
+
+
+def profile_changed(old: DeviceProfile | None, new: DeviceProfile) -> bool:
+    """Return whether to tell the server: a fact changed, or free memory or disk by over 20 %."""
+    if old is None:
+        return True
+    before, after = old.model_dump(), new.model_dump()
+    for field in _MATTERS_IF_MOVED:
+        was, now = before.pop(field), after.pop(field)
+        if abs(was - now) > _MOVED * max(was, 1):
+            return True
+    return before != after

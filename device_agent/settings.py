@@ -1,0 +1,93 @@
+"""The agent's one frozen settings object; in the environment ``PARETOFLEET_AGENT_<FIELD>``.
+
+An option on the command line wins over the environment. Sizes are decimal: 1 MB = 1,000,000 bytes.
+"""
+
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+from platformdirs import user_state_path
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contract.base import Labels
+from device_agent.sizes import parse_size
+
+IDLE_ALLOWANCE_BYTES = 80_000_000
+SERVING_ALLOWANCE_BYTES = 160_000_000
+
+
+def _size(value: Any) -> Any:  # noqa: ANN401 - what pydantic hands a before-validator
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def _secret_or_file(value: Any) -> Any:  # noqa: ANN401 - what pydantic hands a before-validator
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and len(text) < 4096 and "\n" not in text and Path(text).is_file():  # noqa: PLR2004 - PATH_MAX
+        return Path(text).read_text(encoding="utf-8").strip()
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**53)]
+
+
+class AgentSettings(BaseSettings):
+    """Everything that the agent can be told. ``data`` holds one folder per class (ok, defect)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PARETOFLEET_AGENT_", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    server: str = Field(default="", description="URL of the server, such as https://fleet:8000")
+    data: Path | None = Field(default=None, description="folder with one sub-folder per class")
+    test_data: Path | None = Field(
+        default=None, description="folder of images to judge by; without it, data is split"
+    )
+    state: Path = Field(
+        default_factory=lambda: user_state_path("paretofleet-agent"),
+        description="folder that holds everything the agent must remember",
+    )
+    name: str = Field(
+        default_factory=socket.gethostname, min_length=1, max_length=120, description="serial"
+    )
+    labels: Labels = Field(default_factory=dict, description="labels that policies select by")
+    enrol_token: Annotated[SecretStr | None, BeforeValidator(_secret_or_file)] = Field(
+        default=None, description="enrolment token, or the path of a file that holds it"
+    )
+    ram_cap: Size | None = Field(
+        default=None, description="bytes that agent and trainer may occupy together"
+    )
+    serve_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port on 127.0.0.1 for local predictions"
+    )
+    hang_s: float = Field(
+        default=300.0, gt=0, le=86_400, description="a trainer silent for so long is ended"
+    )
+    deadline_s: float = Field(
+        default=86_400.0, gt=0, le=864_000, description="the longest that one training may take"
+    )
+    threads: int = Field(default=1, ge=1, le=64, description="threads of the trainer")
+    poll_s: float = Field(
+        default=60.0, ge=1, le=86_400, description="poll interval where the server names none"
+    )
+    ca_file: Path | None = Field(default=None, description="certificate authority to trust")
+    outbox_bytes: Size = Field(
+        default=8_000_000, description="most bytes of reports kept while the server is away"
+    )
+
+    @field_validator("server")
+    @classmethod
+    def _is_a_web_address(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            message = f"{url!r} is no server: write it like https://fleet.example:8000"
+            raise ValueError(message)
+        return url.rstrip("/")
+
+    @property
+    def allowance_bytes(self) -> int:
+        """What the agent itself may occupy: a constant, so that decisions do not flap.
+
+        80 MB idle (measured: under 60); 160 MB when it also serves predictions.
+        """
+        return IDLE_ALLOWANCE_BYTES if self.serve_port is None else SERVING_ALLOWANCE_BYTES

@@ -1,0 +1,248 @@
+"""Runs the one fine-tune program as a capped child and says how it ended.
+
+The child leads its own session, dies with the agent, and lives under every cap that this box
+offers. This module decides nothing about the result: ``device_agent.outcome`` does.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from contract.finetune import RESULT_FILE, FinetuneJob, FinetuneProgress, FinetuneResult
+from device_agent.caps import RLIMIT, WATCHDOG
+from device_agent.cgroup import CapGroup, make_cap_group, sweep_cap_groups
+from device_agent.files import named_disk_errors, write_atomic
+from device_agent.lines import read_lines
+from device_agent.watchdog import Watchdog, kill_group
+
+GROUP_PREFIX = "paretofleet-"
+JOB_FILE = "JOB.json"
+LOG_FILE = "trainer.log"
+COMMAND = (sys.executable, "-m", "models", "finetune")
+_MOST_RESULT_BYTES = 1_000_000
+_TAIL_BYTES = 2_000
+_GRACE_S = 5.0
+_PROGRESS: TypeAdapter[FinetuneProgress] = TypeAdapter(FinetuneProgress)
+_RESULT: TypeAdapter[FinetuneResult] = TypeAdapter(FinetuneResult)
+
+Ending = Literal["exited", "over_cap", "hung", "deadline", "stopped"]
+OnProgress = Callable[[FinetuneProgress], None]
+
+
+def _ignore(_: FinetuneProgress) -> None:
+    return
+
+
+def _go_on() -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerLimits:
+    """Seconds without a word, seconds in all."""
+
+    hang_s: float = 300.0
+    deadline_s: float = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerRun:
+    """How a child ended. ``result`` is None when it left none, or one that cannot be believed.
+
+    ``peak_rss_bytes`` is the larger of what the watchdog saw and what the child says.
+    """
+
+    ending: Ending
+    returncode: int
+    result: FinetuneResult | None
+    peak_rss_bytes: int
+    peak_anonymous_bytes: int
+    cap_kinds: tuple[str, ...]
+    log_tail: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """How to start a trainer. ``command`` gets the job file's path appended; tests hand in theirs.
+
+    ``stop`` is asked several times a second: True ends the child gently (SIGTERM, then SIGKILL).
+    """
+
+    command: tuple[str, ...] = COMMAND
+    limits: TrainerLimits = field(default_factory=TrainerLimits)
+    root: Path = Path("/")
+    monotonic: Callable[[], float] = time.monotonic
+
+    def run(
+        self,
+        job: FinetuneJob,
+        on_progress: OnProgress = _ignore,
+        stop: Callable[[], bool] = _go_on,
+    ) -> TrainerRun:
+        """Run ``job`` to its end; raises DiskFullError when not even the job can be written."""
+        output = Path(job.output_dir)
+        job_path = output / JOB_FILE
+        forget_failure(output, job.job_id)
+        write_atomic(job_path, json.dumps(dataclasses.asdict(job), indent=1).encode())
+        sweep_cap_groups(GROUP_PREFIX, self.root)
+        group = None
+        if job.ram_cap_bytes is not None:
+            name = f"{GROUP_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            group = make_cap_group(job.ram_cap_bytes, name, self.root)
+        try:
+            return self._supervise(job, job_path, group, on_progress, stop)
+        finally:
+            if group is not None:
+                group.remove()
+
+    def _supervise(
+        self,
+        job: FinetuneJob,
+        job_path: Path,
+        group: CapGroup | None,
+        on_progress: OnProgress,
+        stop: Callable[[], bool],
+    ) -> TrainerRun:
+        log = job_path.with_name(LOG_FILE)
+        start = self.monotonic()
+        with named_disk_errors(log), log.open("wb") as stderr:
+            child = self._start(job_path, group, stderr.fileno())
+        watchdog = Watchdog(child.pid, job.ram_cap_bytes)
+        watchdog.start()
+        try:
+            ending = self._follow(child, on_progress, stop)
+        finally:
+            kill_group(child.pid, signal.SIGKILL)
+            child.wait()
+            watchdog.stop()
+        if watchdog.breached or (group is not None and group.killed_for_memory()):
+            ending = "over_cap"
+        result = read_result(job_path.parent, job.job_id)
+        return TrainerRun(
+            ending=ending,
+            returncode=child.returncode,
+            result=result,
+            peak_rss_bytes=max(watchdog.peak_bytes, result.peak_rss_bytes if result else 0),
+            peak_anonymous_bytes=max(
+                watchdog.anonymous_bytes, result.peak_anonymous_bytes if result else 0
+            ),
+            cap_kinds=kinds_in_force(group, result, job.ram_cap_bytes),
+            log_tail=_tail(log),
+            seconds=self.monotonic() - start,
+        )
+
+    def _start(
+        self, job_path: Path, group: CapGroup | None, stderr: int
+    ) -> "subprocess.Popen[bytes]":
+        procs = "-" if group is None else str(group.procs)
+        leash = (sys.executable, "-m", "device_agent.leash", str(os.getpid()), procs)
+        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **os.environ}
+        return subprocess.Popen(  # noqa: S603 - our own program, or a test's
+            [*leash, *self.command, str(job_path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def _follow(
+        self, child: "subprocess.Popen[bytes]", on_progress: OnProgress, stop: Callable[[], bool]
+    ) -> Ending:
+        """Read progress until the child ends or must be ended."""
+        start = last_word = self.monotonic()
+        for line in self._lines(child):
+            now = self.monotonic()
+            if line is not None:
+                last_word = now
+                progress = parse_progress(line)
+                if progress is not None:
+                    on_progress(progress)
+            ending = self._why_end(stop, now - start, now - last_word)
+            if ending is not None:
+                end_gently(child)
+                return ending
+        return "exited"
+
+    def _lines(self, child: "subprocess.Popen[bytes]") -> Iterator[bytes | None]:
+        if child.stdout is None:
+            return
+        with child.stdout as stream:
+            yield from read_lines(stream.fileno(), lambda: child.poll() is None)
+
+    def _why_end(self, stop: Callable[[], bool], spent_s: float, silent_s: float) -> Ending | None:
+        if stop():
+            return "stopped"
+        if spent_s > self.limits.deadline_s:
+            return "deadline"
+        return "hung" if silent_s > self.limits.hang_s else None
+
+
+def end_gently(child: "subprocess.Popen[bytes]") -> None:
+    """SIGTERM so that it can checkpoint, then SIGKILL."""
+    kill_group(child.pid, signal.SIGTERM)
+    try:
+        child.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        kill_group(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def parse_progress(line: bytes) -> FinetuneProgress | None:
+    """Return the progress that a line holds; None for anything else (a library's print, say)."""
+    try:
+        return _PROGRESS.validate_json(line)
+    except ValidationError:
+        return None
+
+
+def read_result(folder: Path, job_id: str) -> FinetuneResult | None:
+    """Return the child's result; None when absent, oversized, unreadable or another job's."""
+    path = folder / RESULT_FILE
+    try:
+        if path.stat().st_size > _MOST_RESULT_BYTES:
+            return None
+        result = _RESULT.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return result if result.job_id == job_id else None
+
+
+def forget_failure(folder: Path, job_id: str) -> None:
+    """Remove a result that is not a finished one of this job: the next one must be new."""
+    result = read_result(folder, job_id)
+    if result is None or result.status != "done":
+        (folder / RESULT_FILE).unlink(missing_ok=True)
+
+
+def kinds_in_force(
+    group: CapGroup | None, result: FinetuneResult | None, cap_bytes: int | None
+) -> tuple[str, ...]:
+    """Return every kind of cap that held the child."""
+    if cap_bytes is None:
+        return ()
+    kinds = [] if group is None else [f"cgroup_v{group.version}"]
+    said = [RLIMIT] if result is not None and RLIMIT in result.cap_kinds else []
+    return (*kinds, *said, WATCHDOG)
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            text = stream.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "".join(c if c.isprintable() else " " for c in text).strip()
