@@ -65,7 +65,7 @@ def export_train_graph(network: Network, cut: str) -> bytes:
     """
     names = trainable_names(network, cut)
     skeleton = train_graph(trace(network), names)
-    parity.check_step(network, skeleton, names, parity.references(network))
+    parity.check_step(network, skeleton, names, parity.References(network))
     return skeleton
 
 
@@ -79,7 +79,7 @@ def export_variant(network: Network, cuts: Iterable[str], folder: Path) -> Expor
     tensors = state_tensors(network)
     model = inference_graph(steps, tensors)
     difference = parity.check_inference(network, model)
-    references = parity.references(network)
+    references = parity.References(network)
     contents: dict[Path, bytes] = {folder / WEIGHTS_FILE: save(tensors)}
     exported = []
     for cut in cuts:

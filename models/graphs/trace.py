@@ -42,9 +42,9 @@ Maker = Callable[[str, nn.Module, tuple[str, ...], str], Step]
 def trace(network: Network) -> Trace:
     """Return the steps of ``network``; raises UnknownLayerError."""
     graph = fx.Tracer().trace(network)
-    sample = torch.zeros(1, *network.input_shape)
-    steps, shapes = _steps(network, graph, sample)
-    shapes |= {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    steps = [
+        _step(network, node) for node in graph.nodes if node.op not in {"placeholder", "output"}
+    ]
     source = next(node for node in graph.nodes if node.op == "placeholder")
     head = next(
         node
@@ -54,7 +54,7 @@ def trace(network: Network) -> Trace:
     end = next(node for node in graph.nodes if node.op == "output")
     return Trace(
         steps=_fuse(steps),
-        shapes=shapes,
+        shapes=_shapes(network, graph),
         source=_value(source),
         features=_value(head.args[0]),
         logits=_value(end.args[0]),
@@ -66,25 +66,21 @@ def _value(node: object) -> str:
     return f"value.{node}"
 
 
-def _steps(
-    network: Network, graph: fx.Graph, sample: torch.Tensor
-) -> tuple[list[Step], dict[str, Shape]]:
-    device = next(network.parameters())
+def _shapes(network: Network, graph: fx.Graph) -> dict[str, Shape]:
+    """Return the shape per image of every value, and of every parameter."""
+    sample = torch.zeros(1, *network.input_shape, device=next(network.parameters()).device)
     was_training = network.training
     network.eval()
     try:
-        ShapeProp(fx.GraphModule(network, graph)).propagate(sample.to(device))
+        ShapeProp(fx.GraphModule(network, graph)).propagate(sample)
     finally:
         network.train(was_training)
-    steps = [
-        _step(network, node) for node in graph.nodes if node.op not in {"placeholder", "output"}
-    ]
-    shapes = {
+    values = {
         _value(node): tuple(node.meta["tensor_meta"].shape[1:])
         for node in graph.nodes
         if node.op != "output"
     }
-    return steps, shapes
+    return values | {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def _step(network: Network, node: fx.Node) -> Step:
@@ -153,7 +149,7 @@ def _conv(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) ->
 
 def _batchnorm(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
     assert isinstance(module, nn.BatchNorm2d)  # noqa: S101  # the table says so
-    if not module.affine or not module.track_running_stats:
+    if not module.state_dict().keys() >= {"weight", "bias", "running_mean", "running_var"}:
         raise UnknownLayerError(name, f"layer such as {module}")
     norm = Norm(
         weight=f"{name}.weight",
@@ -166,13 +162,14 @@ def _batchnorm(name: str, module: nn.Module, inputs: tuple[str, ...], output: st
 
 
 def _linear(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
+    assert isinstance(module, nn.Linear)  # noqa: S101  # the table says so
     bias = None if module.bias is None else f"{name}.bias"
     return Linear(inputs=inputs, output=output, weight=f"{name}.weight", bias=bias)
 
 
 def _maxpool(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
     assert isinstance(module, nn.MaxPool2d)  # noqa: S101  # the table says so
-    if module.ceil_mode or module.return_indices or _pair(module.dilation) != (1, 1):
+    if any((module.ceil_mode, module.return_indices, _pair(module.dilation) != (1, 1))):
         raise UnknownLayerError(name, f"layer such as {module}")
     return MaxPool(
         inputs=inputs,
