@@ -1,0 +1,1 @@
+"""Images: generated boards, public sets, labelled folders, duplicates and splits."""
