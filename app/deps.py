@@ -1,13 +1,11 @@
-"""What routes ask for: the runtime, a transaction, the caller behind a bearer token."""
+"""What routes ask for: the runtime, the time, the caller behind a bearer token."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.database import Transaction, reading, writing
 from app.runtime import Runtime
 from app.services.tokens import Caller, Kind, authenticate
 
@@ -36,9 +34,8 @@ NowDep = Annotated[datetime, Depends(_now)]
 
 
 def _caller(runtime: Runtime, bearer: Bearer, needed: tuple[Kind, ...]) -> Caller:
-    with reading(runtime.engine) as tx:
-        token = bearer.credentials if bearer else None
-        return authenticate(tx, token, needed, runtime.clock())
+    token = bearer.credentials if bearer else None
+    return runtime.read(authenticate, token, needed, runtime.clock())
 
 
 def _operator(runtime: RuntimeDep, bearer: Bearer) -> Caller:
@@ -56,17 +53,3 @@ def _device_or_operator(runtime: RuntimeDep, bearer: Bearer) -> Caller:
 OperatorDep = Annotated[Caller, Depends(_operator)]
 EnrollerDep = Annotated[Caller, Depends(_enroller)]
 DeviceOrOperatorDep = Annotated[Caller, Depends(_device_or_operator)]
-
-
-def _read(runtime: RuntimeDep) -> Iterator[Transaction]:
-    with reading(runtime.engine) as tx:
-        yield tx
-
-
-def _write(runtime: RuntimeDep) -> Iterator[Transaction]:
-    with writing(runtime.engine) as tx:
-        yield tx
-
-
-ReadTx = Annotated[Transaction, Depends(_read, scope="function")]
-WriteTx = Annotated[Transaction, Depends(_write, scope="function")]

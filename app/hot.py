@@ -6,7 +6,6 @@ written for a poll whose answer still stands, except a time in memory.
 
 from dataclasses import dataclass
 
-from app.database import reading
 from app.domain.desired import names_etag, next_poll_s
 from app.errors import ForbiddenError, UnauthenticatedError
 from app.repositories.devices import Polled
@@ -62,8 +61,7 @@ async def poll(
 
 def desired(runtime: Runtime, device_id: str) -> tuple[str, DesiredState]:
     """Return the tag and state as last decided."""
-    with reading(runtime.engine) as tx:
-        return deciding.desired(tx, device_id)
+    return runtime.read(deciding.desired, device_id)
 
 
 async def check_in(

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 
-from app.database import ONE_STATEMENT, make_engine
+from app.database import ONE_STATEMENT, Transaction, make_engine, reading
 from app.inference import Predictor
 from app.repositories import devices
 from app.repositories.devices import Polled
@@ -18,6 +20,8 @@ from app.writer import Batcher, Handler, Transactions
 
 Clock = Callable[[], datetime]
 Jitter = Callable[[], float]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass
@@ -40,6 +44,13 @@ class HeartbeatLog:
         return Heartbeats(taken)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A unit for the writer: any change that is not worth a statement of its own kind."""
+
+    apply: Callable[[Transaction], Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
     settings: Settings
@@ -52,6 +63,24 @@ class Runtime:
     clock: Clock
     jitter: Jitter
 
+    def read(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Return ``work`` done in a transaction that only reads, all in the calling thread.
+
+        Opened by a dependency instead, a connection would be held while its request waits for
+        a thread, and enough such requests lock each other out.
+        """
+        with reading(self.engine) as tx:
+            return work(tx, *args, **kwargs)
+
+    async def write(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Return ``work`` done by the one writer, after the commit. It may be run twice."""
+        done: T = await self.writer.submit(Work(partial(_apply, work, args, kwargs)))
+        return done
+
     async def close(self) -> None:
         """Write the last heartbeats and let go of threads and connections."""
         if self.heartbeats.times:
@@ -62,6 +91,17 @@ class Runtime:
         self.engine.dispose()
 
 
+def _apply(
+    work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], tx: Transaction
+) -> T:
+    return work(tx, *args, **kwargs)
+
+
+def do_all(tx: Transaction, units: Sequence[Work]) -> list[Any]:
+    """Do each piece of work in the transaction that all share."""
+    return [unit.apply(tx) for unit in units]
+
+
 def build(settings: Settings, clock: Clock, jitter: Jitter) -> Runtime:
     """Return the runtime; nothing is written and no thread started before the first request."""
     engine = make_engine(settings.url, busy_timeout_ms=settings.busy_timeout_ms)
@@ -69,6 +109,7 @@ def build(settings: Settings, clock: Clock, jitter: Jitter) -> Runtime:
     handlers: dict[type, Handler] = {
         CheckIn: check_in_all,
         Decide: decide_all,
+        Work: do_all,
         Heartbeats: note_heartbeats,
     }
     return Runtime(

@@ -77,8 +77,9 @@ def add(tx: Transaction, values: Mapping[str, object]) -> bool:
             etag="",
         )
         .on_conflict_do_nothing(index_elements=["serial"])
+        .returning(devices.c.id)
     )
-    return tx.execute(statement).rowcount == 1
+    return tx.execute(statement).one_or_none() is not None
 
 
 def renew(tx: Transaction, device_id: str, values: Mapping[str, object]) -> None:

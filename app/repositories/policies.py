@@ -76,8 +76,9 @@ def add(tx: Transaction, name: str, body: PolicyBody, now: datetime) -> bool:
         dialect.insert(policies)
         .values(name=name, version=1, created_at=now, retired_at=None)
         .on_conflict_do_nothing()
+        .returning(policies.c.name)
     )
-    if tx.execute(statement).rowcount != 1:
+    if tx.execute(statement).one_or_none() is None:
         return False
     _add_version(tx, name, 1, body, now)
     return True

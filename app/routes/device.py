@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app import hot
-from app.deps import EnrollerDep, NowDep, WriteTx, get_runtime
+from app.deps import EnrollerDep, NowDep, RuntimeDep, get_runtime
 from app.examples import REGISTRATION, REPORT_BATCH
 from app.routes.responses import problems
 from app.services import enrolment
@@ -37,10 +37,10 @@ router = APIRouter(prefix="/v1", tags=["boxes' calls"])
     summary="Register a box with an enrolment token",
     responses=problems(401, 403, 409, 413, 422, 503),
 )
-def register(
+async def register(
     registration: Annotated[Registration, Body(openapi_examples=REGISTRATION)],
     enroller: EnrollerDep,
-    tx: WriteTx,
+    runtime: RuntimeDep,
     now: NowDep,
 ) -> Registered:
     """Take a box into the fleet and give it its own token.
@@ -48,7 +48,7 @@ def register(
     Calling again with the same serial and the same enrolment token takes no further use: it
     revokes the box's former token and returns a fresh one.
     """
-    return enrolment.register(tx, enroller.sha256, registration, now)
+    return await runtime.write(enrolment.register, enroller.sha256, registration, now)
 
 
 @router.get(

@@ -1,8 +1,9 @@
 """Boxes and decisions, as operators see them."""
 
 from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
 
-from app.deps import NowDep, OperatorDep, ReadTx, WriteTx
+from app.deps import NowDep, OperatorDep, RuntimeDep
 from app.routes.parameters import DecisionId, DeviceId, Limit, NumberCursor, TextCursor
 from app.routes.responses import problems
 from app.services import enrolment, views
@@ -13,16 +14,16 @@ router = APIRouter(prefix="/v1", responses=problems(401, 403, 422, 503))
 
 @router.get("/devices", summary="List boxes", tags=["boxes"])
 def list_devices(
-    _: OperatorDep, tx: ReadTx, limit: Limit = 50, cursor: TextCursor = None
+    _: OperatorDep, runtime: RuntimeDep, limit: Limit = 50, cursor: TextCursor = None
 ) -> Page[DeviceView]:
     """List boxes by their id, each with what it should be and why."""
-    return views.device_page(tx, cursor=cursor, limit=limit)
+    return runtime.read(views.device_page, cursor=cursor, limit=limit)
 
 
 @router.get("/devices/{device_id}", summary="Show a box", tags=["boxes"], responses=problems(404))
-def get_device(_: OperatorDep, tx: ReadTx, device_id: DeviceId) -> DeviceView:
+def get_device(_: OperatorDep, runtime: RuntimeDep, device_id: DeviceId) -> DeviceView:
     """Show a box as it last reported itself."""
-    return views.device(tx, device_id)
+    return runtime.read(views.device, device_id)
 
 
 @router.post(
@@ -31,10 +32,12 @@ def get_device(_: OperatorDep, tx: ReadTx, device_id: DeviceId) -> DeviceView:
     tags=["boxes"],
     responses=problems(404),
 )
-def revoke_device(_: OperatorDep, tx: WriteTx, now: NowDep, device_id: DeviceId) -> DeviceView:
+async def revoke_device(
+    _: OperatorDep, runtime: RuntimeDep, now: NowDep, device_id: DeviceId
+) -> DeviceView:
     """Revoke the box's token at once and free its serial for another enrolment."""
-    enrolment.revoke(tx, device_id, now)
-    return views.device(tx, device_id)
+    await runtime.write(enrolment.revoke, device_id, now)
+    return await run_in_threadpool(runtime.read, views.device, device_id)
 
 
 @router.get(
@@ -44,10 +47,14 @@ def revoke_device(_: OperatorDep, tx: WriteTx, now: NowDep, device_id: DeviceId)
     responses=problems(404),
 )
 def list_decisions(
-    _: OperatorDep, tx: ReadTx, device_id: DeviceId, limit: Limit = 50, cursor: TextCursor = None
+    _: OperatorDep,
+    runtime: RuntimeDep,
+    device_id: DeviceId,
+    limit: Limit = 50,
+    cursor: TextCursor = None,
 ) -> Page[DecisionSummary]:
     """List decisions, the newest first."""
-    return views.decision_page(tx, device_id, cursor=cursor, limit=limit)
+    return runtime.read(views.decision_page, device_id, cursor=cursor, limit=limit)
 
 
 @router.get(
@@ -57,10 +64,14 @@ def list_decisions(
     responses=problems(404),
 )
 def list_reports(
-    _: OperatorDep, tx: ReadTx, device_id: DeviceId, limit: Limit = 50, cursor: NumberCursor = None
+    _: OperatorDep,
+    runtime: RuntimeDep,
+    device_id: DeviceId,
+    limit: Limit = 50,
+    cursor: NumberCursor = None,
 ) -> Page[ReportView]:
     """List reports, the last received first."""
-    return views.report_page(tx, device_id, cursor=cursor, limit=limit)
+    return runtime.read(views.report_page, device_id, cursor=cursor, limit=limit)
 
 
 @router.get(
@@ -69,6 +80,6 @@ def list_reports(
     tags=["decisions"],
     responses=problems(404),
 )
-def get_decision(_: OperatorDep, tx: ReadTx, decision_id: DecisionId) -> DecisionView:
+def get_decision(_: OperatorDep, runtime: RuntimeDep, decision_id: DecisionId) -> DecisionView:
     """Show for every point whether it fits, what it failed and by how much, and the inputs."""
-    return views.decision(tx, decision_id)
+    return runtime.read(views.decision, decision_id)

@@ -3,7 +3,6 @@
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
-from app.database import reading
 from app.deps import DeviceOrOperatorDep, RuntimeDep
 from app.errors import UnsupportedImageError
 from app.routes.parameters import VariantFilter
@@ -51,5 +50,4 @@ def build_router(max_image_bytes: int) -> APIRouter:
 
 
 def _variant(runtime: Runtime, caller: Caller, name: str | None) -> tuple[int, Variant]:
-    with reading(runtime.engine) as tx:
-        return cloud.variant_for(tx, caller, name)
+    return runtime.read(cloud.variant_for, caller, name)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from app.deps import NowDep, OperatorDep, ReadTx, WriteTx
+from app.deps import NowDep, OperatorDep, RuntimeDep
 from app.examples import POLICY_CREATE, POLICY_VERSION
 from app.routes.parameters import Limit, PolicyName, TextCursor
 from app.routes.responses import problems
@@ -22,9 +22,9 @@ router = APIRouter(prefix="/v1/policies", tags=["policies"], responses=problems(
     status_code=HTTPStatus.CREATED,
     responses=problems(409, 413),
 )
-def create_policy(
+async def create_policy(
     _: OperatorDep,
-    tx: WriteTx,
+    runtime: RuntimeDep,
     now: NowDep,
     policy: Annotated[PolicyCreate, Body(openapi_examples=POLICY_CREATE)],
 ) -> PolicyView:
@@ -34,21 +34,21 @@ def create_policy(
     nearest value.
     """
     body = PolicyBody.model_validate(policy.model_dump(exclude={"name"}))
-    return views.policy(policies.create(tx, policy.name, body, now))
+    return views.policy(await runtime.write(policies.create, policy.name, body, now))
 
 
 @router.get("", summary="List policies")
 def list_policies(
-    _: OperatorDep, tx: ReadTx, limit: Limit = 50, cursor: TextCursor = None
+    _: OperatorDep, runtime: RuntimeDep, limit: Limit = 50, cursor: TextCursor = None
 ) -> Page[PolicyView]:
     """List policies by name, retired ones too."""
-    return views.policy_page(tx, cursor=cursor, limit=limit)
+    return runtime.read(views.policy_page, cursor=cursor, limit=limit)
 
 
 @router.get("/{name}", summary="Show a policy", responses=problems(404))
-def get_policy(_: OperatorDep, tx: ReadTx, name: PolicyName) -> PolicyHistoryView:
+def get_policy(_: OperatorDep, runtime: RuntimeDep, name: PolicyName) -> PolicyHistoryView:
     """Show a policy and every version it had."""
-    return views.policy_history(tx, name)
+    return runtime.read(views.policy_history, name)
 
 
 @router.post(
@@ -57,18 +57,20 @@ def get_policy(_: OperatorDep, tx: ReadTx, name: PolicyName) -> PolicyHistoryVie
     status_code=HTTPStatus.CREATED,
     responses=problems(404, 409, 413),
 )
-def add_version(
+async def add_version(
     _: OperatorDep,
-    tx: WriteTx,
+    runtime: RuntimeDep,
     now: NowDep,
     name: PolicyName,
     body: Annotated[PolicyBody, Body(openapi_examples=POLICY_VERSION)],
 ) -> PolicyView:
     """Give a policy a new version. Versions never change; boxes follow at their next poll."""
-    return views.policy(policies.new_version(tx, name, body, now))
+    return views.policy(await runtime.write(policies.new_version, name, body, now))
 
 
 @router.post("/{name}/retire", summary="Retire a policy", responses=problems(404, 409))
-def retire_policy(_: OperatorDep, tx: WriteTx, now: NowDep, name: PolicyName) -> PolicyView:
+async def retire_policy(
+    _: OperatorDep, runtime: RuntimeDep, now: NowDep, name: PolicyName
+) -> PolicyView:
     """Retire a policy: its boxes go to the next one that matches."""
-    return views.policy(policies.retire(tx, name, now))
+    return views.policy(await runtime.write(policies.retire, name, now))

@@ -1,8 +1,9 @@
 """Releases, the catalogue and the frontier."""
 
 from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
 
-from app.deps import NowDep, OperatorDep, ReadTx, WriteTx
+from app.deps import NowDep, OperatorDep, RuntimeDep
 from app.routes.parameters import Limit, ReleaseCursor, ReleaseNumber, TaskFilter, VariantFilter
 from app.routes.responses import problems
 from app.services import catalogue, views
@@ -14,34 +15,36 @@ router = APIRouter(prefix="/v1", tags=["releases"], responses=problems(401, 403,
 
 @router.get("/releases", summary="List releases")
 def list_releases(
-    _: OperatorDep, tx: ReadTx, limit: Limit = 50, cursor: ReleaseCursor = None
+    _: OperatorDep, runtime: RuntimeDep, limit: Limit = 50, cursor: ReleaseCursor = None
 ) -> Page[ReleaseView]:
     """List releases, the newest first. Boxes are on the newest that is not retired."""
-    return views.release_page(tx, cursor=cursor, limit=limit)
+    return runtime.read(views.release_page, cursor=cursor, limit=limit)
 
 
 @router.get("/releases/{number}", summary="Show a release", responses=problems(404))
-def get_release(_: OperatorDep, tx: ReadTx, number: ReleaseNumber) -> Release:
+def get_release(_: OperatorDep, runtime: RuntimeDep, number: ReleaseNumber) -> Release:
     """Show a release in full: its variants, their files and measured points."""
-    return catalogue.release(tx, number)
+    return runtime.read(catalogue.release, number)
 
 
 @router.post("/releases/{number}/retire", summary="Retire a release", responses=problems(404, 409))
-def retire_release(_: OperatorDep, tx: WriteTx, now: NowDep, number: ReleaseNumber) -> ReleaseView:
+async def retire_release(
+    _: OperatorDep, runtime: RuntimeDep, now: NowDep, number: ReleaseNumber
+) -> ReleaseView:
     """Retire a release: boxes go to the newest that remains, at their next poll."""
-    catalogue.retire(tx, number, now)
-    return views.release_summary(tx, number)
+    await runtime.write(catalogue.retire, number, now)
+    return await run_in_threadpool(runtime.read, views.release_summary, number)
 
 
 @router.get("/catalogue", summary="Variants of the current release", responses=problems(409))
-def get_catalogue(_: OperatorDep, tx: ReadTx) -> CatalogueView:
+def get_catalogue(_: OperatorDep, runtime: RuntimeDep) -> CatalogueView:
     """Show the variants that boxes may be given."""
-    return views.current_catalogue(tx)
+    return runtime.read(views.current_catalogue)
 
 
 @router.get("/frontier", summary="Measured points of the current release", responses=problems(409))
 def get_frontier(
-    _: OperatorDep, tx: ReadTx, variant: VariantFilter = None, task: TaskFilter = None
+    _: OperatorDep, runtime: RuntimeDep, variant: VariantFilter = None, task: TaskFilter = None
 ) -> FrontierView:
     """Show every measured point; `non_dominated` marks those that nothing beats in everything."""
-    return views.frontier(tx, variant=variant, task=task)
+    return runtime.read(views.frontier, variant=variant, task=task)
