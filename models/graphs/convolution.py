@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.graphs.emission import Emission, Weights, norm_factors
+from models.graphs.emission import CHANNEL_AXES, Emission, Weights, norm_factors
 from models.graphs.steps import Conv, Norm, Pads
 
 _INT64_MIN = int(np.iinfo(np.int64).min)
@@ -116,48 +116,48 @@ def _visible(emission: Emission, step: Conv) -> str:
 
 
 def _parameter_gradients(emission: Emission, step: Conv, weights: Weights, dy: str) -> None:
-    graph = emission.graph
+    graph, norm, scale = emission.graph, step.norm, weights.scale
+    dw = _weight_gradient(emission, step, dy)
     shape = graph.integers(*emission.shape(step.weight))
-    dw = graph.node("Reshape", _weight_gradient(emission, step, dy), shape)
-    needs_sum = step.bias is not None or step.norm is not None
-    total = emission.channel_sum(dy) if needs_sum else ""
-    if weights.scale is None:
-        _filter_gradients(emission, step, dw)
-    else:
-        scaled = graph.node("Mul", dw, _by_filter(emission, weights.scale))
-        _filter_gradients(emission, step, scaled)
-    if step.bias is not None and weights.scale is None:
-        emission.leaf("Reshape", total, graph.integers(-1), parameter=step.bias)
-    elif step.bias is not None and weights.scale is not None:
-        emission.leaf("Mul", total, weights.scale, parameter=step.bias)
-    if step.norm is not None:
-        _norm_gradients(emission, step, step.norm, (dw, total))
-
-
-def _filter_gradients(emission: Emission, step: Conv, dw: str) -> None:
-    """Write the gradients of the weight and its gains, given that of their product."""
-    graph = emission.graph
-    if step.gains is None:
-        shape = graph.integers(*emission.shape(step.weight))
-        emission.leaf("Reshape", dw, shape, parameter=step.weight)
+    if norm is None or scale is None:
+        if step.gains is None:
+            emission.leaf("Reshape", dw, shape, parameter=step.weight)
+        else:
+            _gained_gradients(emission, step, step.gains, graph.node("Reshape", dw, shape))
+        if step.bias is not None:
+            axes = graph.integers(*CHANNEL_AXES)
+            emission.leaf("ReduceSum", dy, axes, parameter=step.bias, keepdims=0)
         return
-    emission.leaf("Mul", dw, _by_input(emission, step.gains), parameter=step.weight)
+    dw = graph.node("Reshape", dw, shape)
+    if step.gains is None:
+        emission.leaf("Mul", dw, _by_filter(emission, scale), parameter=step.weight)
+    else:
+        scaled = graph.node("Mul", dw, _by_filter(emission, scale))
+        _gained_gradients(emission, step, step.gains, scaled)
+    _norm_gradients(emission, step, norm, (dw, dy))
+
+
+def _gained_gradients(emission: Emission, step: Conv, gains: str, dw: str) -> None:
+    """Write the gradients of the weight and of its gains, given that of their product."""
+    graph = emission.graph
+    emission.leaf("Mul", dw, _by_input(emission, gains), parameter=step.weight)
     by_channel = graph.node("ReduceSum", graph.node("Mul", dw, step.weight), graph.integers(0))
-    emission.leaf("Reshape", by_channel, graph.integers(-1, 1, 1, 1), parameter=step.gains)
+    emission.leaf("Reshape", by_channel, graph.integers(-1, 1, 1, 1), parameter=gains)
 
 
-def _norm_gradients(emission: Emission, step: Conv, norm: Norm, sums: tuple[str, str]) -> None:
+def _norm_gradients(emission: Emission, step: Conv, norm: Norm, gradients: tuple[str, str]) -> None:
     """Write dgamma = (sum of w * dw' + (b - mean) * sum of dy) / std, and dbeta = sum of dy."""
     graph, weights = emission.graph, emission.weights[step.output]
-    dw, total = sums
+    dw, dy = gradients
+    total = emission.channel_sum(dy, parameter=norm.bias)
     product = graph.node("Mul", dw, weights.unscaled)
     reached = graph.node("ReduceSum", product, graph.integers(1, 2, 3), keepdims=0)
     centre = graph.node("Neg", norm.mean)
     if step.bias is not None:
+        emission.leaf("Mul", total, weights.scale or "", parameter=step.bias)
         centre = graph.node("Add", step.bias, centre)
     reached = graph.node("Add", reached, graph.node("Mul", centre, total))
     emission.leaf("Mul", reached, weights.inverse_std or "", parameter=norm.weight)
-    emission.leaf("Reshape", total, graph.integers(-1), parameter=norm.bias)
 
 
 def _weight_gradient(emission: Emission, step: Conv, dy: str) -> str:

@@ -60,14 +60,22 @@ class Emission:
         return total
 
     def leaf(self, kind: str, *inputs: str, parameter: str, **attributes: Attribute) -> None:
-        """Write the gradient of ``parameter``, where it trains."""
+        """Write the gradient of ``parameter``, where it trains, with a node that nothing reads.
+
+        The node must do something: onnxruntime removes a Reshape to the same shape, and with it
+        the place in the schedule that GraphBuilder gave it.
+        """
         if parameter in self.trainable:
             self.graph.leaf(kind, *inputs, output=f"grad.{parameter}", **attributes)
 
-    def channel_sum(self, value: str) -> str:
-        """Return the sum of [N, C, H, W] over all but channels, as [C]."""
+    def channel_sum(self, value: str, *, parameter: str = "") -> str:
+        """Return the sum of [N, C, H, W] over all but channels, as [C].
+
+        It is the gradient of ``parameter``, where that is given and trains; others may read it.
+        """
         axes = self.graph.integers(*CHANNEL_AXES)
-        return self.graph.node("ReduceSum", value, axes, keepdims=0)
+        output = f"grad.{parameter}" if parameter in self.trainable else ""
+        return self.graph.node("ReduceSum", value, axes, output=output, keepdims=0)
 
 
 def flows(steps: tuple[Step, ...], trainable: frozenset[str]) -> frozenset[str]:

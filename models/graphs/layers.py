@@ -1,7 +1,7 @@
 """The forward and backward rules of all layers but convolutions."""
 
 from models.graphs.convolution import pad
-from models.graphs.emission import Emission, norm_factors
+from models.graphs.emission import CHANNEL_AXES, Emission, norm_factors
 from models.graphs.steps import (
     Activation,
     Add,
@@ -39,8 +39,8 @@ def batchnorm_backward(emission: Emission, step: BatchNorm, dy: str) -> None:
     centred = graph.node("Sub", x, graph.node("Reshape", norm.mean, by_channel))
     reached = emission.channel_sum(graph.node("Mul", centred, dy))
     emission.leaf("Mul", reached, inverse_std, parameter=norm.weight)
-    total = emission.channel_sum(dy)
-    emission.leaf("Reshape", total, graph.integers(-1), parameter=norm.bias)
+    axes = graph.integers(*CHANNEL_AXES)
+    emission.leaf("ReduceSum", dy, axes, parameter=norm.bias, keepdims=0)
     if x in emission.flows:
         emission.send(x, graph.node("Mul", dy, graph.node("Reshape", scale, by_channel)))
 

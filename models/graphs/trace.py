@@ -162,8 +162,7 @@ def _batchnorm(name: str, module: nn.Module, inputs: tuple[str, ...], output: st
 
 
 def _linear(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
-    assert isinstance(module, nn.Linear)  # noqa: S101  # the table says so
-    bias = None if module.bias is None else f"{name}.bias"
+    bias = f"{name}.bias" if "bias" in dict(module.named_parameters()) else None
     return Linear(inputs=inputs, output=output, weight=f"{name}.weight", bias=bias)
 
 

@@ -168,6 +168,7 @@ def test_a_layers_gradients_are_done_before_the_layer_below_begins(exported, tmp
     ran = executed(train_model(files, cut), files, cut, network, tmp_path)
 
     gradients = [name for name in ran if name.startswith("grad.")]
+    assert set(gradients) == {f"grad.{name}" for name in cut.trainable}
     blocks = [name.removeprefix("grad.").partition(".")[0] for name in gradients]
     assert list(dict.fromkeys(blocks)) == list(reversed(network.blocks))
     assert ran.index(gradients[0]) < 0.7 * len(ran)
