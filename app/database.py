@@ -20,7 +20,6 @@ from alembic import command
 from app.errors import SchemaOutOfDateError
 
 WRITES = {"paretofleet_writes": True}
-ONE_STATEMENT = {"paretofleet_one_statement": True}
 Transaction: TypeAlias = Connection
 
 
@@ -54,6 +53,13 @@ def _sqlite_engine(url: str, busy_timeout_ms: int) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def one_statement(engine: Engine) -> Engine:
+    """Return the engine for reads of a single statement: they need no transaction around them."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(paretofleet_one_statement=True)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

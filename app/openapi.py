@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from contract.problem import Problem
+from contract.report import ReportBatch
 
 DESCRIPTION = """
 Paretofleet picks, for every inspection box, the Pareto-optimal way to train and run within its
@@ -49,8 +50,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=TAGS,
     )
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     components = schema["components"]["schemas"]
-    components.update(problem.pop("$defs", {}))
-    components["Problem"] = problem
+    for model in (Problem, ReportBatch):
+        described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.update({**described.pop("$defs", {}), model.__name__: described})
     return schema

@@ -14,12 +14,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from app.bodies import clean, invalid_input
 from app.errors import BusyError, FleetError, InvalidInputError
-from contract.problem import FieldProblem, Problem
+from contract.problem import Problem
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:paretofleet:problem:"
-ERRORS_SHOWN = 20
 log = structlog.get_logger()
 
 
@@ -40,7 +40,7 @@ def render(error: FleetError) -> Response:
             type=TYPE_PREFIX + error.kind,
             title=error.title,
             status=error.status,
-            detail=_clean(error.detail),
+            detail=clean(error.detail),
             errors=error.errors,
         ),
         error.headers,
@@ -56,10 +56,6 @@ def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Respo
     )
 
 
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 async def _fleet_error(_request: Request, exc: Exception) -> Response:
     if not isinstance(exc, FleetError):
         raise exc
@@ -69,16 +65,7 @@ async def _fleet_error(_request: Request, exc: Exception) -> Response:
 async def _invalid(_request: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestValidationError):
         raise exc
-    errors = tuple(
-        FieldProblem(
-            field=_clean(".".join(str(part) for part in error["loc"])), message=_clean(error["msg"])
-        )
-        for error in exc.errors()[:ERRORS_SHOWN]
-    )
-    where = ", ".join(dict.fromkeys(e.field for e in errors))
-    return render(
-        InvalidInputError(f"Correct these fields and send it again: {where}.", errors=errors)
-    )
+    return render(invalid_input(exc.errors()))
 
 
 async def _http(_request: Request, exc: Exception) -> Response:

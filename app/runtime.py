@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 
-from app.database import ONE_STATEMENT, Transaction, make_engine, reading
+from app.database import Transaction, make_engine, one_statement, reading
 from app.inference import Predictor
 from app.repositories import devices
 from app.repositories.devices import Polled
@@ -135,7 +135,7 @@ def build(settings: Settings, clock: Clock, jitter: Jitter) -> Runtime:
 
 
 def _poll_reader(engine: Engine, clock: Clock) -> Callable[[list[str]], Sequence[Polled | None]]:
-    quick = engine.execution_options(**ONE_STATEMENT)
+    quick = one_statement(engine)
 
     def read(hashes: list[str]) -> Sequence[Polled | None]:
         with quick.connect() as connection:

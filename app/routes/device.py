@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app import hot
+from app.bodies import parse
 from app.deps import EnrollerDep, NowDep, RuntimeDep, get_runtime
 from app.examples import REGISTRATION, REPORT_BATCH
 from app.routes.responses import problems
@@ -27,6 +28,15 @@ IF_NONE_MATCH = {
 POLL_HEADERS = {
     NEXT_POLL_HEADER: {"description": "Seconds to wait", "schema": {"type": "integer"}},
     "ETag": {"description": "Names this state", "schema": {"type": "string"}},
+}
+REPORTS_BODY = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/ReportBatch"},
+            "examples": REPORT_BATCH,
+        }
+    },
 }
 
 router = APIRouter(prefix="/v1", tags=["boxes' calls"])
@@ -84,15 +94,14 @@ async def desired(request: Request) -> Response:
     summary="Check in: report what happened",
     response_model=ReportReceipts,
     responses=problems(401, 403, 413, 422, 503),
-    openapi_extra=BEARER_ONLY,
+    openapi_extra={**BEARER_ONLY, "requestBody": REPORTS_BODY},
 )
-async def report(
-    request: Request, batch: Annotated[ReportBatch, Body(openapi_examples=REPORT_BATCH)]
-) -> Response:
+async def report(request: Request) -> Response:
     """Store reports, each once by its key: send again whatever was not answered.
 
     The answer comes after the reports are on disk.
     """
+    batch = parse(ReportBatch, await request.body())
     runtime = get_runtime(request)
     receipts = await hot.check_in(runtime, request.headers.get("authorization"), batch)
     return Response(receipts.model_dump_json(), media_type=JSON)

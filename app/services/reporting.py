@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from app.database import Transaction
 from app.domain.observations import Seen, after
@@ -96,13 +97,17 @@ def _row(device_id: str, report: Report, now: datetime) -> dict[str, object]:
 
 
 def _receipts(owner: str, unit: CheckIn, new: set[tuple[str, str]]) -> ReportReceipts:
-    """Return the receipts; of several with one key, the first one takes 'stored'."""
+    """Return the receipts; of several with one key, the first one takes 'stored'.
+
+    The keys were validated on the way in, so they are not again.
+    """
     receipts = []
     for report in unit.batch.reports:
         is_new = (owner, report.key) in new
         new.discard((owner, report.key))
-        receipts.append(ReportReceipt(key=report.key, status="stored" if is_new else "duplicate"))
-    return ReportReceipts(receipts=tuple(receipts))
+        status: Literal["stored", "duplicate"] = "stored" if is_new else "duplicate"
+        receipts.append(ReportReceipt.model_construct(key=report.key, status=status))
+    return ReportReceipts.model_construct(receipts=tuple(receipts))
 
 
 def _once(found: Sequence[Stored]) -> list[Stored]:

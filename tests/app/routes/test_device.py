@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 from contract.desired import NEXT_POLL_HEADER
 from tests.app.world import Box, Server, assert_problem, bearer, outcome, profile
@@ -206,8 +207,6 @@ def test_a_freed_serial_may_be_enrolled_with_another_token(server: Server) -> No
 
 
 def test_an_expired_enrolment_token_is_refused(server: Server) -> None:
-    from datetime import timedelta
-
     token = server.token("enrol", uses=9, expires_after=timedelta(hours=1))
     server.clock.advance(hours=2)
     assert_problem(server.register("late", token), 401, "unauthenticated")
