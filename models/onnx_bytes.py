@@ -77,12 +77,16 @@ def with_initializers(skeleton: bytes, tensors: Mapping[str, Array]) -> bytes:
     appended and the skeleton is not parsed. Raises UnsupportedTensorError.
     """
     heads = [_tensor_head(name, array) for name, array in tensors.items()]
-    sizes = [len(head) + array.nbytes for head, array in zip(heads, tensors.values(), strict=True)]
-    prefixes = [_tag(_INITIALIZER, _LENGTH) + _varint(size) for size in sizes]
-    graph_bytes = sum(sizes) + sum(map(len, prefixes))
-    parts = [skeleton, _tag(_GRAPH, _LENGTH) + _varint(graph_bytes)]
-    for prefix, head, array in zip(prefixes, heads, tensors.values(), strict=True):
-        parts += [prefix, head, np.ascontiguousarray(array).tobytes()]
+    pairs = list(zip(heads, tensors.values(), strict=True))
+    sizes = [_varint(len(head) + array.nbytes) for head, array in pairs]
+    tag = _tag(_INITIALIZER, _LENGTH)
+    length = sum(
+        len(tag) + len(size) + len(head) + array.nbytes
+        for size, (head, array) in zip(sizes, pairs, strict=True)
+    )
+    parts: list[bytes | memoryview] = [skeleton, _tag(_GRAPH, _LENGTH), _varint(length)]
+    for size, (head, array) in zip(sizes, pairs, strict=True):
+        parts += [tag, size, head, _raw(array)]
     return b"".join(parts)
 
 
@@ -91,7 +95,8 @@ def replace_initializers(model: bytes, tensors: Mapping[str, Array]) -> bytes:
 
     Raises MissingTensorError, TensorMismatchError and MalformedModelError.
     """
-    changed = bytearray(model)
+    source, at = memoryview(model), 0
+    parts: list[memoryview] = []
     missing = dict(tensors)
     for stored in _tensors(model):
         array = missing.pop(stored.name, None)
@@ -100,10 +105,11 @@ def replace_initializers(model: bytes, tensors: Mapping[str, Array]) -> bytes:
         if array.dtype != stored.dtype or array.shape != stored.shape:
             given = f"{array.dtype.name}{list(array.shape)}"
             raise TensorMismatchError(stored.name, given, str(stored))
-        changed[stored.start : stored.end] = np.ascontiguousarray(array).tobytes()
+        parts += [source[at : stored.start], _raw(array)]
+        at = stored.end
     if missing:
         raise MissingTensorError(tuple(missing))
-    return bytes(changed)
+    return b"".join([*parts, source[at:]])
 
 
 def read_initializers(model: bytes) -> dict[str, Array]:
@@ -117,6 +123,11 @@ def read_initializers(model: bytes) -> dict[str, Array]:
         ).reshape(stored.shape)
         for stored in _tensors(model)
     }
+
+
+def _raw(array: Array) -> memoryview:
+    """Return the bytes of ``array`` in order, without a copy where it is contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _tensor_head(name: str, array: Array) -> bytes:
