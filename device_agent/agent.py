@@ -37,6 +37,7 @@ from device_agent.steps import (
     reject,
     told,
     train,
+    with_seen_floor,
 )
 from device_agent.summary import InferenceWindow
 
@@ -125,7 +126,7 @@ class Agent:
         """Once round. Reports are sent even when the work failed; the first trouble is raised."""
         if self.box.world.stop.is_set():
             raise StoppedError
-        profile = self.box.take_profile()
+        profile = with_seen_floor(self.box.take_profile(), self.state)
         self._enrol(profile)
         self._note_profile(profile)
         self._roll_window()

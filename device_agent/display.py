@@ -29,11 +29,12 @@ def _write_json(progress: FinetuneProgress) -> None:
 
 
 def _write_log(progress: FinetuneProgress) -> None:
-    if progress.event != "step":
-        facts = {k: v for k, v in dataclasses.asdict(progress).items() if v not in (None, "")}
-        log.info(
-            "trainer_progress", **{**facts, "event": "trainer_progress", "what": facts["event"]}
-        )
+    if progress.event == "step":
+        return
+    facts = dataclasses.asdict(progress)
+    what = facts.pop("event")
+    said = {key: value for key, value in facts.items() if value not in (None, "")}
+    log.info("trainer_progress", what=what, **said)
 
 
 class ProgressBar:

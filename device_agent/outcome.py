@@ -58,7 +58,8 @@ def judge_run(run: TrainerRun, cap_bytes: int) -> TrainingEnd:
 def _over_cap(run: TrainerRun, cap_bytes: int) -> TrainingEnd:
     text = (
         f"the trainer reached {format_size(seen_peak_bytes(run, cap_bytes))} "
-        f"and was ended at its cap of {format_size(cap_bytes)}"
+        f"and was ended at its cap of {format_size(cap_bytes)}. "
+        f"{run.result.reason if run.result else _hint(run)}"
     )
     return TrainingEnd(kind="report", status="over_cap", text=text)
 

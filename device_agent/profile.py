@@ -59,12 +59,27 @@ def run_probe() -> dict[str, Any]:
             command, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=True, env=environment
         )
         answer: dict[str, Any] = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as exc:
+        answer["runtime_floor_bytes"] = ask_floor() or answer["runtime_floor_bytes"]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as exc:
         stderr = (getattr(exc, "stderr", b"") or b"").decode("utf-8", errors="replace")
         hint = stderr.strip().splitlines()[-1:] or [str(exc)]
         message = f"onnxruntime cannot be measured here: {hint[0][:300]}; reinstall the agent"
         raise ProbeFailedError(message) from exc
     return answer
+
+
+def ask_floor() -> int | None:
+    """Return the fine-tune program's own RSS after its imports; None where it does not tell."""
+    command = [sys.executable, "-m", "models", "floor"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            command, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=True, env=environment
+        )
+        floor_bytes = json.loads(done.stdout)["floor_bytes"]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+        return None
+    return floor_bytes if isinstance(floor_bytes, int) and floor_bytes > 0 else None
 
 
 def probe_key(cpu: str) -> str:

@@ -93,6 +93,7 @@ class BoxState(Message):
     """Everything but identity, reports and files. ``task_id`` names one try at one assignment.
 
     ``starts`` counts starts of the trainer for the task, ``attempts`` those that it failed.
+    ``floor_bytes`` is the largest floor that a trainer has shown on this box.
     """
 
     schema_version: Literal[1] = 1
@@ -109,6 +110,7 @@ class BoxState(Message):
     profiled_at: Utc | None = None
     cap_kinds: tuple[Label, ...] = ()
     cap_bytes: int | None = None
+    floor_bytes: int | None = None
 
 
 def advance(state: BoxState, event: Event, **changes: object) -> BoxState:

@@ -27,6 +27,7 @@ log = structlog.get_logger()
 DRY_RUN_STEPS = 2
 MOST_ATTEMPTS = 3
 MOST_STARTS = 20
+_MB = 1_000_000
 
 
 class RejectStep(AgentError):  # noqa: N818 - a turn of events, not a fault
@@ -83,7 +84,7 @@ def _graph(assignment: Assignment) -> TrainGraph:
 def train(box: Box, state: BoxState, interrupted: Callable[[], bool]) -> BoxState:
     """Check the memory, prove it by two steps, then train."""
     assignment = assignment_of(state)
-    profile = box.take_profile()
+    profile = with_seen_floor(box.take_profile(), state)
     require_images(box, profile)
     budget = child_budget(profile, assignment.budget_bytes)
     workload_bytes = assignment.point.peak_workload_bytes
@@ -94,12 +95,27 @@ def train(box: Box, state: BoxState, interrupted: Callable[[], bool]) -> BoxStat
     if not fit.fits:
         raise _over_cap(fit, budget, dry)
     box.world.mark("dry run done")
+    state = state.model_copy(update={"floor_bytes": seen_floor(state, dry)})
     log.info("dry_run_fits", peak_bytes=dry.peak_rss_bytes, cap_bytes=budget.cap_bytes)
     run = _run(box, job, budget, interrupted)
     box.world.mark("training done")
     key = data_key(box.settings.data, box.settings.test_data)
     kinds = {"cap_kinds": run.cap_kinds, "cap_bytes": budget.cap_bytes}
     return advance(state, "trained", result=_believed(run), data_key=key, **kinds)
+
+
+def with_seen_floor(profile: DeviceProfile, state: BoxState) -> DeviceProfile:
+    """Return the profile with the floor that a trainer has shown here, where that is larger."""
+    if state.floor_bytes is None or state.floor_bytes <= (profile.runtime_floor_bytes or 0):
+        return profile
+    return profile.model_copy(update={"runtime_floor_bytes": state.floor_bytes})
+
+
+def seen_floor(state: BoxState, run: TrainerRun) -> int | None:
+    """Return the largest floor seen, in whole megabytes, so that it does not flap."""
+    if run.result is None or run.result.floor_bytes <= 0:
+        return state.floor_bytes
+    return max(state.floor_bytes or 0, -(-run.result.floor_bytes // _MB) * _MB)
 
 
 def require_images(box: Box, profile: DeviceProfile) -> None:
@@ -283,7 +299,8 @@ def reject(box: Box, state: BoxState, why: RejectStep) -> BoxState:
         outcome = outcome.model_copy(update={"peak_rss_bytes": why.peak_bytes})
     box.report(f"{state.task_id}/outcome", outcome)
     log.warning("assignment_rejected", status=why.status, reason=str(why))
-    return advance(state, "rejected", outcome=outcome)
+    floor_bytes = seen_floor(state, why.run) if why.run else state.floor_bytes
+    return advance(state, "rejected", outcome=outcome, floor_bytes=floor_bytes)
 
 
 def finished(

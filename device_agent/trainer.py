@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from contract.finetune import RESULT_FILE, FinetuneJob, FinetuneProgress, FinetuneResult
-from device_agent.caps import RLIMIT, WATCHDOG
+from device_agent.caps import WATCHDOG
 from device_agent.cgroup import CapGroup, make_cap_group, sweep_cap_groups
 from device_agent.files import named_disk_errors, write_atomic
 from device_agent.lines import read_lines
@@ -234,8 +234,8 @@ def kinds_in_force(
     if cap_bytes is None:
         return ()
     kinds = [] if group is None else [f"cgroup_v{group.version}"]
-    said = [RLIMIT] if result is not None and RLIMIT in result.cap_kinds else []
-    return (*kinds, *said, WATCHDOG)
+    said = [] if result is None else [k[:120] for k in result.cap_kinds[:4] if k.isprintable()]
+    return tuple(dict.fromkeys((*kinds, *said, WATCHDOG)))
 
 
 def _tail(log: Path) -> str:

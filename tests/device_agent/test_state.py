@@ -1,0 +1,91 @@
+"""The table of states: what may follow what, and what is kept on disk."""
+
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_agent.errors import StateError
+from device_agent.paths import StatePaths
+from device_agent.state import (
+    SETTLED,
+    TABLE,
+    WORKING,
+    BoxState,
+    Identity,
+    IllegalTransitionError,
+    StateStore,
+    advance,
+    assignment_of,
+)
+
+EVENTS = sorted({event for row in TABLE.values() for event in row})
+
+
+def test_the_happy_path_leads_from_new_to_active():
+    state = BoxState()
+    for event in ("registered", "profiled", "told_train", "fetched", "trained", "evaluated"):
+        state = advance(state, event)
+
+    assert advance(state, "activated").step == "active"
+
+
+@pytest.mark.parametrize("step", WORKING)
+def test_every_step_of_work_can_be_rejected_and_superseded(step):
+    state = BoxState(step=step)
+
+    assert advance(state, "rejected").step == "rejected"
+    assert advance(state, "told_train").step == "assigned"
+    assert advance(state, "told_cloud").step == "cloud"
+
+
+@given(st.lists(st.sampled_from(EVENTS), max_size=30))
+def test_no_order_of_events_activates_what_was_not_evaluated(events):
+    state = BoxState()
+    seen = [state.step]
+    for event in events:
+        try:
+            state = advance(state, event)
+        except IllegalTransitionError:
+            continue
+        seen.append(state.step)
+        if event == "activated":
+            assert seen[-2] == "evaluated"
+        if event in {"fetched", "trained", "evaluated"}:
+            assert WORKING.index(state.step) == WORKING.index(seen[-2]) + 1
+
+
+def test_settled_and_working_states_never_overlap():
+    assert not set(SETTLED) & set(WORKING)
+    assert set(TABLE) == {"new", "enrolled", "profiled", "rejected", *SETTLED, *WORKING}
+
+
+def test_an_assignment_that_is_not_there_is_named():
+    with pytest.raises(StateError, match="holds no assignment"):
+        assignment_of(BoxState(step="assigned"))
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    store = StateStore(StatePaths(tmp_path))
+    state = BoxState(step="rejected", task_id="t", starts=3, floor_bytes=5)
+
+    store.save(state)
+
+    assert store.load() == state
+
+
+def test_the_identity_can_be_read_by_its_owner_alone(tmp_path):
+    store = StateStore(StatePaths(tmp_path))
+    store.save_identity(Identity(device_id="box-1", token="t", server="http://s"))  # noqa: S106
+
+    assert stat.S_IMODE((tmp_path / "identity.json").stat().st_mode) == 0o600
+    assert store.identity().device_id == "box-1"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"step": "flying"}', b"\xff\x00"])
+def test_a_corrupt_state_is_an_error_with_a_way_out(tmp_path, content):
+    (tmp_path / "state.json").write_bytes(content)
+
+    with pytest.raises(StateError, match="move it away and start the agent again"):
+        StateStore(StatePaths(tmp_path)).load()
