@@ -1,13 +1,11 @@
-"""Generated tiles: one, an array of many, or a folder per class as a factory would hand it over.
+"""Generated tiles: one, or an array of many.
 
 The same seeds give the same tile wherever numpy and OpenCV have the same versions. A board seed
 outside those that a network was trained on stands for a board it never saw.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -73,27 +71,6 @@ def tiles(
     for k in range(count):
         images[k] = generate_tile(int(owners[k]), int(seeds[k]), CLASSES[labels[k]], px)
     return images, labels, owners
-
-
-def write_board(
-    folder: Path, board_seed: int, *, n_ok: int, n_defect: int, px: int, seed: int
-) -> list[Path]:
-    """Write one board's tiles as ``ok/*.jpg`` and ``defect/*.jpg``; return the files in order."""
-    rng = np.random.default_rng((5, board_seed, seed))
-    written: list[Path] = []
-    for label, count in ((OK_LABEL, n_ok), (DEFECT_LABEL, n_defect)):
-        target = folder / label
-        target.mkdir(parents=True, exist_ok=True)
-        for number, tile_seed in enumerate(rng.integers(2**62, size=count)):
-            file = target / f"board{board_seed}-{label}-{number:05d}.jpg"
-            _write_jpeg(file, generate_tile(board_seed, int(tile_seed), label, px))
-            written.append(file)
-    return written
-
-
-def _write_jpeg(file: Path, image: Image) -> None:
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    file.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
 
 
 def _layout(style: BoardStyle, rng: np.random.Generator, label: str, px: int) -> Layout:
