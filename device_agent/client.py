@@ -40,7 +40,6 @@ TIMEOUT = httpx2.Timeout(connect=10.0, read=30.0, write=30.0, pool=10.0)
 _MOST_BYTES = 4_000_000
 _MOST_ERROR_BYTES = 64_000
 _MOST_SECONDS = 60.0
-_CHUNK_BYTES = 1 << 16
 _RETRY_AFTER_S = 5.0
 _Body = TypeVar("_Body", bound=BaseModel)
 _WAIT = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -198,7 +197,7 @@ def _raw(response: httpx2.Response) -> Iterator[bytes]:
 
 def _named_chunks(response: httpx2.Response) -> Iterator[bytes]:
     with named_transport_errors():
-        yield from response.iter_raw(_CHUNK_BYTES)
+        yield from response.iter_raw()
 
 
 def _start_of(response: httpx2.Response) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import structlog
 from PIL import Image
 
 from contract.device import DeviceProfile
@@ -61,6 +62,12 @@ def make_profile(**changes: object) -> DeviceProfile:
         "n_defect": 5,
     }  # fmt: skip
     return DeviceProfile.model_validate(facts | changes)
+
+
+@pytest.fixture(autouse=True)
+def plain_logging() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

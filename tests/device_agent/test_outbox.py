@@ -28,6 +28,11 @@ def summary(hour: int = 0, count: int = 1) -> InferenceSummaryBody:
     )
 
 
+def fill(outbox: Outbox) -> None:
+    for number in range(100):
+        outbox.add(f"e{number}", EventBody(name="e", fields={"x": "y" * 1999}), NOW)
+
+
 def test_a_key_is_kept_once(tmp_path):
     with Outbox(tmp_path / "o.sqlite3") as outbox:
         assert outbox.add("a", OUTCOME, NOW)
@@ -132,8 +137,7 @@ def test_a_full_disk_has_a_name_and_loses_nothing(tmp_path):
         pages = outbox._database.execute("PRAGMA page_count").fetchone()[0]  # noqa: SLF001
         outbox._database.execute(f"PRAGMA max_page_count={pages}")  # noqa: SLF001
         with pytest.raises(DiskFullError, match="make room"):
-            for number in range(100):
-                outbox.add(f"e{number}", EventBody(name="e", fields={"x": "y" * 1999}), NOW)
+            fill(outbox)
 
         assert outbox.batch().reports[0].key == "a"
 

@@ -70,9 +70,7 @@ def test_the_trainer_s_last_words_are_told():
     ],
 )
 def test_the_floor_and_the_active_model_judge(after, floor, rival, status):
-    verdict = judge_result(
-        dataclasses.replace(RESULT, balanced_accuracy_after=after), floor, rival
-    )
+    verdict = judge_result(dataclasses.replace(RESULT, balanced_accuracy_after=after), floor, rival)
 
     assert verdict.status == status
     assert verdict.accepted == (status == "activated")
