@@ -64,7 +64,10 @@ class FinetuneJob:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneProgress:
-    """One JSON line on standard output. ``total`` steps are known from the first line on."""
+    """One JSON line on standard output.
+
+    ``total`` steps are an estimate while images are read (event ``load``) and exact afterwards.
+    """
 
     event: Literal["load", "step", "epoch", "evaluate", "done", "error"]
     done: int

@@ -5,30 +5,28 @@ state and counters after a whole epoch; ``best.safetensors`` the parameters of t
 disk so that they cost no memory. The best file is written first: if the run dies in between, the
 epoch is repeated, and being deterministic it writes the same best file again.
 
-A file of another job, or one whose content does not match its digest, counts as absent. Files are
-read with ``pread`` (mapping them would add their size to RSS).
+A file of another job, or one whose content does not match its digest, counts as absent.
 """
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from contract.finetune import CHECKPOINT_FILE
-from models.finetune.errors import BadInputError, DiskFullError
 from models.finetune.files import write_whole
 from models.finetune.parameters import Floats
+from models.finetune.tensors import (
+    UnreadableTensorsError,
+    read_header,
+    read_tensors,
+    write_tensors,
+)
 
 BEST_FILE = "best.safetensors"
-
-_OS_ERROR = re.compile(r"os error (\d+)")
-_NO_ROOM = {"27", "28", "122"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,37 +85,25 @@ class CheckpointStore:
 
 
 def _save(path: Path, fingerprint: str, header: dict[str, Any], vectors: dict[str, Floats]) -> None:
+    text = json.dumps(header, sort_keys=True)
     metadata = {
-        "fingerprint": fingerprint,
-        "header": json.dumps(header),
+        "header": text,
+        "header_digest": _text_digest(fingerprint, text),
         "digest": _digest(vectors),
     }
 
-    def write(temporary: Path) -> None:
-        try:
-            save_file(vectors, temporary, metadata=metadata)
-        except SafetensorError as error:
-            raise _translated(error, path) from error
-
-    write_whole(path, write)
-
-
-def _translated(error: SafetensorError, path: Path) -> BadInputError | DiskFullError:
-    code = _OS_ERROR.search(str(error))
-    if code and code.group(1) in _NO_ROOM:
-        return DiskFullError(str(path))
-    return BadInputError(f"cannot write {path}: {error}; check output_dir")
+    write_whole(path, lambda temporary: write_tensors(temporary, vectors, metadata))
 
 
 def _header(path: Path, fingerprint: str) -> dict[str, Any] | None:
     try:
-        with safe_open(path, "np", backend="pread") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError):
+        metadata = read_header(path).metadata
+    except UnreadableTensorsError:
         return None
-    if metadata.get("fingerprint") != fingerprint:
+    text = metadata.get("header", "")
+    if metadata.get("header_digest") != _text_digest(fingerprint, text):
         return None
-    header: dict[str, Any] = json.loads(metadata["header"])
+    header: dict[str, Any] = json.loads(text)
     return header
 
 
@@ -126,16 +112,19 @@ def _load(path: Path, fingerprint: str, into: dict[str, Floats]) -> dict[str, An
     if header is None:
         return None
     try:
-        with safe_open(path, "np", backend="pread") as file:
-            found = {name: file.get_tensor(name) for name in into}
-            digest = (file.metadata() or {})["digest"]
-    except (OSError, SafetensorError):
+        digest = read_header(path).metadata.get("digest")
+        found = read_tensors(path, into)
+    except UnreadableTensorsError:
         return None
     if digest != _digest(found) or any(found[n].shape != into[n].shape for n in into):
         return None
     for name, vector in into.items():
         np.copyto(vector, found[name])
     return header
+
+
+def _text_digest(fingerprint: str, header: str) -> str:
+    return hashlib.sha256(f"{fingerprint}\n{header}".encode()).hexdigest()
 
 
 def _digest(vectors: dict[str, Floats]) -> str:

@@ -1,33 +1,53 @@
-"""The images of one job: listed, split, decoded once into a PixelStore. It augments nothing."""
+"""The images of one job: listed, decoded once into a PixelStore, and split without leaks.
 
-from collections.abc import Callable
+Near-duplicates stay on one side of the split, and a test folder loses what is pixel for pixel in
+the training folder: a test image seen in training would measure memory, not skill. What cannot be
+read is left out and counted. It neither turns nor weighs images; see ``batches``.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from contract.finetune import FinetuneJob
+from models.data.duplicates import Fingerprint, fingerprint, group_duplicates
+from models.data.folder import (
+    DataFolderError,
+    LabelledFile,
+    load_each,
+    require_enough,
+    scan_folder,
+)
+from models.data.split import TooFewImagesError, split
 from models.finetune.batches import Indices
 from models.finetune.errors import BadInputError
 from models.finetune.pixels import PixelStore
 
+# Training, validation, test; or training and validation where the test images come separately.
+_THREE_PARTS = (0.6, 0.2, 0.2)
+_TWO_PARTS = (0.75, 0.25)
+
+OnImage = Callable[[int], None]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
-    path: Path
-    label: int
+class Listing:
+    """The files of a job before any is opened; ``test`` is empty without a test folder."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
-    n_dropped: int
+    files: Sequence[LabelledFile]
+    test: Sequence[LabelledFile]
 
     def paths(self) -> list[Path]:
-        return [e.path for p in (self.train, self.validation, self.test) for e in p]
+        """Return every file, in a fixed order."""
+        return [file.path for file in (*self.files, *self.test)]
+
+    @property
+    def expected_train(self) -> int:
+        """How many images will train if all are readable and different."""
+        share = _TWO_PARTS[0] if self.test else _THREE_PARTS[0]
+        return max(1, round(share * len(self.files)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,39 +62,103 @@ class Dataset:
     n_dropped: int
 
 
-def list_parts(job: FinetuneJob) -> Parts:
-    rng = np.random.default_rng(job.seed)
-    parts: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
-    for label, name in enumerate(job.classes):
-        found = sorted((Path(job.data_dir) / name).iterdir())
-        if not found:
-            raise BadInputError(f"no images in {name}")
-        for place, i in enumerate(rng.permutation(len(found))):
-            parts[(0, 0, 0, 1, 2)[place % 5]].append(Example(path=found[i], label=label))
-    return Parts(train=parts[0], validation=parts[1], test=parts[2], n_dropped=0)
+def list_images(job: FinetuneJob) -> Listing:
+    """Return the files that the job will read; raises BadInputError."""
+    try:
+        files = scan_folder(Path(job.data_dir), job.classes)
+        test = scan_folder(Path(job.test_dir), job.classes) if job.test_dir else []
+    except DataFolderError as error:
+        raise BadInputError(str(error)) from error
+    if test and job.train_limit:
+        kept = thinned(np.array([file.label for file in files]), job.train_limit, job.seed)
+        files = [files[row] for row in kept.tolist()]
+    return Listing(files=files, test=test)
 
 
 def load_dataset(
-    parts: Parts, store: PixelStore, job: FinetuneJob, on_image: Callable[[int], None]
+    listing: Listing, store: PixelStore, job: FinetuneJob, on_image: OnImage
 ) -> Dataset:
-    labels: list[int] = []
-    rows = []
-    for part in (parts.train, parts.validation, parts.test):
-        first = len(labels)
-        for example in part:
-            with Image.open(example.path) as image:
-                small = image.convert("RGB").resize(
-                    (job.input_px, job.input_px), Image.Resampling.BILINEAR
-                )
-            store.append(np.asarray(small, np.uint8))
-            labels.append(example.label)
-            on_image(len(labels))
-        rows.append(np.arange(first, len(labels)))
+    """Decode ``listing`` into ``store`` and split it; raises BadInputError and DiskFullError.
+
+    ``on_image`` is called with the number of images read so far and may raise to end the run.
+    """
+    reading = _Reading(job, store, on_image)
+    try:
+        known = reading.read(listing.files, least=2 if listing.test else 3)
+        groups = group_duplicates([reading.prints[row] for row in known.tolist()]).groups
+        fractions = _TWO_PARTS if listing.test else _THREE_PARTS
+        labels = np.array(reading.labels)
+        parts = split(labels, groups, job.seed, fractions, class_names=job.classes)
+        test = reading.read_unseen(listing.test) if listing.test else parts[2]
+    except (DataFolderError, TooFewImagesError) as error:
+        raise BadInputError(str(error)) from error
+    train, validation = _limited(labels, parts[0], parts[1], job)
     return Dataset(
         store=store,
-        labels=np.array(labels),
-        train=rows[0],
-        validation=rows[1],
-        test=rows[2],
-        n_dropped=parts.n_dropped,
+        labels=np.array(reading.labels, np.int64),
+        train=train,
+        validation=validation,
+        test=test,
+        n_dropped=reading.n_dropped,
     )
+
+
+class _Reading:
+    """Appends images to the store; remembers labels and fingerprints by row."""
+
+    def __init__(self, job: FinetuneJob, store: PixelStore, on_image: OnImage) -> None:
+        self._job, self._store, self._on_image = job, store, on_image
+        self.labels: list[int] = []
+        self.prints: list[Fingerprint] = []
+        self.n_dropped = 0
+
+    def read(self, files: Sequence[LabelledFile], *, least: int) -> Indices:
+        """Read ``files`` and return their rows; at least ``least`` of each class must do."""
+        return self._read(files, frozenset(), least=least)
+
+    def read_unseen(self, files: Sequence[LabelledFile]) -> Indices:
+        """Read ``files``, but for copies of what has been read before."""
+        return self._read(files, frozenset(p.digest for p in self.prints), least=1)
+
+    def _read(
+        self, files: Sequence[LabelledFile], seen: frozenset[bytes], *, least: int
+    ) -> Indices:
+        first, dropped = len(self.labels), list[Path]()
+        for file, image in load_each(files, self._job.input_px, self._job.in_channels, dropped):
+            print_ = fingerprint(image)
+            if print_.digest in seen:
+                dropped.append(file.path)
+                continue
+            self._store.append(image)
+            self.labels.append(file.label)
+            self.prints.append(print_)
+            self._on_image(len(self.labels))
+        self.n_dropped += len(dropped)
+        require_enough(self.labels[first:], self._job.classes, dropped, least=least)
+        return np.arange(first, len(self.labels))
+
+
+def _limited(
+    labels: Indices, train: Indices, validation: Indices, job: FinetuneJob
+) -> tuple[Indices, Indices]:
+    if job.train_limit is None:
+        return train, validation
+    n_train = round(job.train_limit * _TWO_PARTS[0])
+    n_validation = job.train_limit - n_train
+    return (
+        train[thinned(labels[train], n_train, job.seed)],
+        validation[thinned(labels[validation], n_validation, job.seed)],
+    )
+
+
+def thinned(labels: Indices, limit: int, seed: int) -> Indices:
+    """Return at most ``limit`` sorted row numbers, classes in their shares, one each at least."""
+    if labels.size <= limit:
+        return np.arange(labels.size)
+    rng = np.random.default_rng((seed, limit))
+    kept = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        share = max(1, int(limit * rows.size / labels.size))
+        kept.append(rng.permutation(rows)[:share])
+    return np.sort(np.concatenate(kept))

@@ -39,6 +39,14 @@ class BadJobError(BadInputError):
         super().__init__(f"the job's field {field!r} {problem}; correct it and start again")
 
 
+class FolderBusyError(BadInputError):
+    """Another fine-tune works in the same output folder. Its files are left alone."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        super().__init__(f"another fine-tune is at work in {folder}; wait for its end")
+
+
 class ModelsDisagreeError(BadInputError):
     """The fine-tuned inference graph and the training graph give different logits."""
 
@@ -89,6 +97,10 @@ class DiskFullError(FinetuneError):
     def __init__(self, path: str) -> None:
         self.path = path
         super().__init__(f"no room left to write {path}; make room and start the job again")
+
+
+class NeedsFrugalityError(Exception):
+    """Memory ran out with onnxruntime's arena on: a fresh process may manage without it."""
 
 
 class StoppedError(Exception):

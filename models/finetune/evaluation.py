@@ -13,10 +13,23 @@ from models.metrics import balanced_accuracy, predictions
 Predict = Callable[[Pixels], Floats]
 
 
-def logits_of(predict: Predict, store: PixelStore, rows: Indices, *, micro_batch: int) -> Floats:
-    """Return the logits [n, k] of the images at ``rows`` (at least one), in that order."""
-    starts = range(0, rows.size, micro_batch)
-    return np.concatenate([predict(store.read(rows[at : at + micro_batch])) for at in starts])
+def logits_of(
+    predict: Predict,
+    store: PixelStore,
+    rows: Indices,
+    *,
+    micro_batch: int,
+    check: Callable[[], None],
+) -> Floats:
+    """Return the logits [n, k] of the images at ``rows`` (at least one), in that order.
+
+    ``check`` is called after every micro-batch and may raise to end the run.
+    """
+    found = []
+    for at in range(0, rows.size, micro_batch):
+        found.append(predict(store.read(rows[at : at + micro_batch])))
+        check()
+    return np.concatenate(found)
 
 
 def validation_score(labels: Indices, logits: Floats, step: int) -> float:

@@ -5,19 +5,23 @@ DiskFullError; the temporary file is removed. Reading and formats live elsewhere
 """
 
 import errno
+import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from models.finetune.errors import BadInputError, DiskFullError
+from models.finetune.errors import BadInputError, DiskFullError, FolderBusyError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CHUNK_BYTES = 1 << 18
 _RESERVE_FILE = ".reserve"
 _RESERVE_BYTES = 32 * 1024
+_LOCK_FILE = ".lock"
+_LOCK_WAIT_S, _LOCK_POLL_S = 30.0, 0.1
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -95,3 +99,31 @@ class Reserve:
     def release(self) -> None:
         """Remove the file, if it is there."""
         self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_use(folder: Path, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
+    """Hold ``folder`` against other fine-tunes; raises FolderBusyError after ``wait_s``.
+
+    The kernel drops the lock when its holder dies, so nothing stale is left. Waiting covers an
+    orphan, which ends at its next progress line.
+    """
+    deadline = time.monotonic() + wait_s
+    with translated_write_errors(folder / _LOCK_FILE):
+        handle = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        while not _locked(handle):
+            if time.monotonic() >= deadline:
+                raise FolderBusyError(str(folder))
+            time.sleep(_LOCK_POLL_S)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

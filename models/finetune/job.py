@@ -18,7 +18,6 @@ MAX_JOB_BYTES = 4 * 1024 * 1024
 # Field -> the smallest and the largest value allowed.
 _RANGES: dict[str, tuple[float, float]] = {
     "input_px": (8, 1024),
-    "in_channels": (1, 6),
     "batch": (1, 1024),
     "micro_batch": (1, 1024),
     "epochs": (1, 1000),
@@ -33,6 +32,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 _FILES = ("weights_path", "inference_path", "train_graph_path")
 _FOLDERS = ("data_dir", "test_dir")
 _MIN_CLASSES = 2
+_CHANNELS = (1, 3)
 
 
 def load_job(path: Path) -> FinetuneJob:
@@ -99,6 +99,8 @@ def _check_ranges(job: FinetuneJob) -> None:
         value = getattr(job, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise BadJobError(name, f"must lie between {low:g} and {high:g}, not {value}")
+    if job.in_channels not in _CHANNELS:
+        raise BadJobError("in_channels", "must be 1 (grey) or 3 (colour)")
     if job.micro_batch > job.batch:
         raise BadJobError("micro_batch", f"must not exceed batch ({job.batch})")
 

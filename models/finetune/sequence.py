@@ -5,9 +5,9 @@ part lives in its own module; this one holds their order. Import it only after t
 variables are set (``models.finetune.program`` does).
 """
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from platform import python_version
@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import PIL
-import safetensors
 
-from contract.finetune import EXIT_DONE, MODEL_FILE, RESULT_FILE, FinetuneJob
+from contract.finetune import EXIT_DONE, EXIT_STOPPED, MODEL_FILE, RESULT_FILE, FinetuneJob
+from models.data.duplicates import fingerprint as describe
+from models.finetune.batches import Indices
 from models.finetune.checkpoint import CheckpointStore
-from models.finetune.dataset import Dataset, list_parts, load_dataset
+from models.finetune.dataset import Dataset, list_images, load_dataset
 from models.finetune.delivery import latency_ms, predictor, require_agreement, write_model
-from models.finetune.errors import BadInputError, FinetuneError, StoppedError
+from models.finetune.errors import BadInputError, FinetuneError, NeedsFrugalityError, StoppedError
 from models.finetune.evaluation import Predict, logits_of
-from models.finetune.files import Reserve, sha256_of, write_whole
+from models.finetune.files import Reserve, sha256_of, sole_use, write_whole
 from models.finetune.fingerprint import fingerprint
 from models.finetune.memory import MemoryGuard, release_memory, tune_allocator
 from models.finetune.parameters import FlatTensors, Floats
@@ -34,15 +35,16 @@ from models.finetune.session import (
     TrainingSession,
     is_out_of_memory,
     merged_model,
-    read_weights,
 )
 from models.finetune.signals import StopRequest
-from models.finetune.training import Surroundings, Training, total_steps
+from models.finetune.surroundings import Surroundings
+from models.finetune.tensors import read_tensors
+from models.finetune.training import Training, total_steps
 from models.metrics import auc_from_logits, balanced_accuracy_interval, predictions
 
-# Measured both ways: see docs/decisions/0004-finetune-child.md.
-_ARENA = False
 _IMAGES_PER_LINE = 100
+# Inference is no faster in bigger batches on one thread, and must not set the peak.
+_INFERENCE_BATCH = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,28 +55,45 @@ class _Trained:
     validation_logits: Floats
 
 
-def run_job(job: FinetuneJob) -> int:
-    """Run ``job`` to its end, write its result file and return the exit code."""
+def run_job(job: FinetuneJob, *, frugal: bool = False) -> int:
+    """Run ``job`` to its end, write its result file and return the exit code.
+
+    ``frugal`` trains with less memory and more time. Raises NeedsFrugalityError when memory ran
+    out and that has not been tried: in this process the heap is torn, so start a fresh one.
+    """
     tune_allocator()
     guard = MemoryGuard(job.ram_cap_bytes)
     recorder = Recorder(job.job_id, guard)
     recorder.note(versions=versions())
+    try:
+        with sole_use(output_folder(job)):
+            return _run_alone(job, guard, recorder, frugal=frugal)
+    except BadInputError as error:
+        print(f"fine-tune failed: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run_alone(job: FinetuneJob, guard: MemoryGuard, recorder: Recorder, *, frugal: bool) -> int:
     failure: FinetuneError
     try:
-        _finetune(job, guard, recorder, StopRequest())
-    except StoppedError as stopped:
+        _finetune(job, guard, recorder, frugal=frugal)
+    except (StoppedError, BrokenPipeError):
         print(f"stopped while {recorder.doing}; the checkpoint stands", file=sys.stderr)
-        return stopped.exit_code
+        return EXIT_STOPPED
     except FinetuneError as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - named, or raised again
         guard.lift()
+        if is_out_of_memory(error) and not frugal:
+            raise NeedsFrugalityError from None
         failure = _named(error, guard, recorder.doing)
     else:
         return EXIT_DONE
     # The frames of the failed run hold its session and images: let go of them first.
     failure.__traceback__ = failure.__cause__ = failure.__context__ = None
-    return _end_badly(job, guard, recorder, failure)
+    release_memory()
+    guard.lift()
+    return _end_badly(Path(job.output_dir), recorder, failure)
 
 
 def versions() -> dict[str, str]:
@@ -84,8 +103,17 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
         "pillow": PIL.__version__,
-        "safetensors": safetensors.__version__,
     }
+
+
+def output_folder(job: FinetuneJob) -> Path:
+    """Return the job's output folder, made if need be; raises BadInputError."""
+    folder = Path(job.output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"cannot make output_dir {folder}: {error}") from error
+    return folder
 
 
 def _named(error: Exception, guard: MemoryGuard, doing: str) -> FinetuneError:
@@ -97,80 +125,69 @@ def _named(error: Exception, guard: MemoryGuard, doing: str) -> FinetuneError:
     raise error
 
 
-def _end_badly(
-    job: FinetuneJob, guard: MemoryGuard, recorder: Recorder, failure: FinetuneError
-) -> int:
-    release_memory()
-    guard.lift()
-    folder = Path(job.output_dir)
+def _end_badly(folder: Path, recorder: Recorder, failure: FinetuneError) -> int:
     Reserve(folder).release()
     print(f"fine-tune failed: {failure}", file=sys.stderr)
-    recorder.say("error", text=str(failure))
     try:
         recorder.finish(folder, failure.status, str(failure))
     except FinetuneError as error:
         print(f"and the result could not be written: {error}", file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):
+        recorder.say("error", text=str(failure))
     return failure.exit_code
 
 
-def _finetune(
-    job: FinetuneJob, guard: MemoryGuard, recorder: Recorder, stop: Callable[[], bool]
-) -> None:
-    folder = _output_folder(job)
+def _finetune(job: FinetuneJob, guard: MemoryGuard, recorder: Recorder, *, frugal: bool) -> None:
+    folder = Path(job.output_dir)
+    stop = StopRequest()
+    # OpenBLAS reserves its buffer on first use, and ends the process where it cannot.
+    describe(np.zeros((job.input_px, job.input_px, job.in_channels), np.uint8))
     guard.enforce()
-    parts = list_parts(job)
-    checkpoints = CheckpointStore(folder, fingerprint(job, parts.paths()))
-    recorder.total_steps = total_steps(job, len(parts.train))
-    if _stands(folder, checkpoints):
+    listing = list_images(job)
+    checkpoints = CheckpointStore(folder, fingerprint(job, listing.paths()))
+    earlier = _standing_result(folder, checkpoints)
+    if earlier is not None:
+        recorder.total_steps = int(earlier["steps"])
         recorder.say("done", done=recorder.total_steps, text="finished earlier")
         return
+    recorder.total_steps = total_steps(job, listing.expected_train)
     (folder / RESULT_FILE).unlink(missing_ok=True)
     around = Surroundings(
-        recorder=recorder, guard=guard, checkpoints=checkpoints, stop_requested=stop
+        recorder=recorder,
+        guard=guard,
+        checkpoints=checkpoints,
+        stop_requested=stop,
+        frugal=frugal,
     )
     with Reserve(folder), PixelStore(folder, job.input_px, job.in_channels) as store:
-        dataset = load_dataset(parts, store, job, _watching(around))
+        dataset = load_dataset(listing, store, job, lambda n: _after_image(around, n))
+        recorder.total_steps = total_steps(job, dataset.train.size)
         _note_sizes(recorder, dataset)
-        _score_before(job, dataset, recorder)
+        _score_before(job, dataset, around)
         trained = _train(job, dataset, around)
         release_memory()
-        _deliver(job, dataset, trained, recorder)
+        _deliver(job, dataset, trained, around)
     recorder.finish(folder, "done", "")
-    recorder.say("done", text=f"balanced accuracy {recorder.result.balanced_accuracy_after}")
+    recorder.say("done", text=f"balanced accuracy {recorder.result.balanced_accuracy_after:.4f}")
 
 
-def _output_folder(job: FinetuneJob) -> Path:
-    folder = Path(job.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"cannot make output_dir {folder}: {error}") from error
-    return folder
-
-
-def _stands(folder: Path, checkpoints: CheckpointStore) -> bool:
-    """Say whether this very job has finished before and its files are whole."""
+def _standing_result(folder: Path, checkpoints: CheckpointStore) -> dict[str, Any] | None:
+    """Return the stored result if this very job has finished before and its files are whole."""
     counters = checkpoints.counters()
     if counters is None or not counters.finished:
-        return False
+        return None
     try:
-        result = json.loads((folder / RESULT_FILE).read_bytes())
-        same = result["model_sha256"] == sha256_of(folder / MODEL_FILE)
-        return bool(same and result["status"] == "done")
+        result: dict[str, Any] = json.loads((folder / RESULT_FILE).read_bytes())
+        whole = result["model_sha256"] == sha256_of(folder / MODEL_FILE)
+        return result if whole and result["status"] == "done" else None
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
-def _watching(around: Surroundings) -> Callable[[int], None]:
-    """Return what to call after each image: it watches memory and SIGTERM, and tells at times."""
-
-    def after_image(n: int) -> None:
-        if around.stop_requested():
-            raise StoppedError
-        if n % _IMAGES_PER_LINE == 1:
-            around.recorder.say("load", done=0, text=f"{n} images read")
-
-    return after_image
+def _after_image(around: Surroundings, n: int) -> None:
+    around.check()
+    if n % _IMAGES_PER_LINE == 1:
+        around.recorder.say("load", done=0, text=f"{n} images read")
 
 
 def _note_sizes(recorder: Recorder, dataset: Dataset) -> None:
@@ -182,17 +199,20 @@ def _note_sizes(recorder: Recorder, dataset: Dataset) -> None:
     )
 
 
-def _score_before(job: FinetuneJob, dataset: Dataset, recorder: Recorder) -> None:
-    recorder.doing = "scoring the model as it came"
-    predict = predictor(Path(job.inference_path), job.threads, arena=_ARENA)
-    figures = _scores(job, dataset, predict)
-    recorder.note(balanced_accuracy_before=figures["balanced_accuracy"], auc_before=figures["auc"])
-    recorder.say("evaluate", done=0, text=f"before: {figures['balanced_accuracy']:.4f}")
+def _score_before(job: FinetuneJob, dataset: Dataset, around: Surroundings) -> None:
+    around.recorder.doing = "scoring the model as it came"
+    predict = predictor(Path(job.inference_path), job.threads, arena=True)
+    figures = _scores(job, dataset, predict, around)
+    before = figures["balanced_accuracy"]
+    around.recorder.note(balanced_accuracy_before=before, auc_before=figures["auc"])
+    around.recorder.say("evaluate", done=0, text=f"before: {before:.4f}")
 
 
-def _scores(job: FinetuneJob, dataset: Dataset, predict: Predict) -> dict[str, float]:
+def _scores(
+    job: FinetuneJob, dataset: Dataset, predict: Predict, around: Surroundings
+) -> dict[str, float]:
     labels = dataset.labels[dataset.test]
-    logits = logits_of(predict, dataset.store, dataset.test, micro_batch=job.micro_batch)
+    logits = _inferred(predict, dataset, dataset.test, around)
     found = balanced_accuracy_interval(labels, predictions(logits), len(job.classes))
     return {
         "balanced_accuracy": found.value,
@@ -201,14 +221,15 @@ def _scores(job: FinetuneJob, dataset: Dataset, predict: Predict) -> dict[str, f
     }
 
 
+def _inferred(predict: Predict, dataset: Dataset, rows: Indices, around: Surroundings) -> Floats:
+    return logits_of(predict, dataset.store, rows, micro_batch=_INFERENCE_BATCH, check=around.check)
+
+
 def _train(job: FinetuneJob, dataset: Dataset, around: Surroundings) -> _Trained:
     around.recorder.doing = "loading the training graph"
     weights = Path(job.weights_path)
-    parameters = FlatTensors.copied_from(read_weights(weights, job.trainable))
-    model = merged_model(Path(job.train_graph_path), weights, job.frozen)
-    session = TrainingSession(model, parameters, threads=job.threads, arena=_ARENA)
-    del model
-    session.require_units_for(len(job.classes))
+    parameters = FlatTensors.copied_from(read_tensors(weights, job.trainable))
+    session = _opened(job, parameters, around)
     release_memory()
     training = Training(job, dataset, session, parameters, around)
     counters = training.run()
@@ -221,30 +242,43 @@ def _train(job: FinetuneJob, dataset: Dataset, around: Surroundings) -> _Trained
     return _Trained(parameters=parameters, validation_logits=training.validation_logits())
 
 
-def _deliver(job: FinetuneJob, dataset: Dataset, trained: _Trained, recorder: Recorder) -> None:
-    recorder.doing = "writing the model"
+def _opened(job: FinetuneJob, parameters: FlatTensors, around: Surroundings) -> TrainingSession:
+    model = merged_model(Path(job.train_graph_path), Path(job.weights_path), job.frozen)
+    arena = not around.frugal
+    with around.guard.runtime():
+        session = TrainingSession(model, parameters, threads=job.threads, arena=arena)
+    session.require_units_for(len(job.classes))
+    return session
+
+
+def _deliver(job: FinetuneJob, dataset: Dataset, trained: _Trained, around: Surroundings) -> None:
+    around.recorder.doing = "writing the model"
     target = Path(job.output_dir) / MODEL_FILE
 
     def write(temporary: Path) -> None:
         write_model(Path(job.inference_path), trained.parameters.views, temporary)
-        figures = _proven(job, dataset, trained, temporary)
-        recorder.note(**figures, model_sha256=sha256_of(temporary))
+        figures = _proven(job, dataset, trained, temporary, around)
+        around.recorder.note(**figures, model_sha256=sha256_of(temporary))
 
     write_whole(target, write)
-    recorder.say("evaluate", text=f"after: {recorder.result.balanced_accuracy_after:.4f}")
+    after = around.recorder.result.balanced_accuracy_after
+    around.recorder.say("evaluate", text=f"after: {after:.4f}")
 
 
-def _proven(job: FinetuneJob, dataset: Dataset, trained: _Trained, model: Path) -> dict[str, Any]:
+def _proven(
+    job: FinetuneJob, dataset: Dataset, trained: _Trained, model: Path, around: Surroundings
+) -> dict[str, Any]:
     """Return the figures of the written ``model``; raises ModelsDisagreeError."""
-    predict = predictor(model, job.threads, arena=_ARENA)
-    rows, store = dataset.validation, dataset.store
-    logits = logits_of(predict, store, rows, micro_batch=job.micro_batch)
-    require_agreement(logits, trained.validation_logits)
-    figures = _scores(job, dataset, predict)
-    alone = predictor(model, 1, arena=_ARENA)
+    predict = predictor(model, job.threads, arena=True)
+    rows = dataset.validation
+    require_agreement(_inferred(predict, dataset, rows, around), trained.validation_logits)
+    figures = _scores(job, dataset, predict, around)
+    if job.threads > 1:
+        del predict
+        predict = predictor(model, 1, arena=True)
     return {
         "balanced_accuracy_after": figures["balanced_accuracy"],
         "balanced_accuracy_after_lower": figures["lower"],
         "auc_after": figures["auc"],
-        "latency_ms": latency_ms(alone, store.read(rows[:1])),
+        "latency_ms": latency_ms(predict, dataset.store.read(rows[:1])),
     }

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from safetensors import SafetensorError, safe_open
 
 from models.finetune.batches import Indices, Pixels
 from models.finetune.errors import BadInputError
 from models.finetune.parameters import FlatTensors, Floats
+from models.finetune.tensors import read_tensors
 from models.onnx_bytes import MalformedModelError, with_initializers
 
 IMAGES, LABELS, WEIGHTS, DROPOUT_MASK = "images", "labels", "weights", "dropout_mask"
@@ -71,23 +71,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def read_weights(path: Path, names: list[str]) -> dict[str, Floats]:
-    """Return the tensors called ``names`` of a safetensors file; raises BadInputError."""
-    try:
-        with safe_open(path, "np", backend="pread") as file:
-            known = set(file.keys())
-            missing = [name for name in names if name not in known]
-            if missing:
-                raise BadInputError(f"{path} lacks {missing[:3]}; fetch the variant again")
-            return {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError) as error:
-        raise BadInputError(f"cannot read {path}: {error}; fetch the variant again") from error
-
-
 def merged_model(skeleton: Path, weights: Path, frozen: list[str]) -> bytes:
     """Return the training graph with its frozen parameters in it; raises BadInputError."""
     try:
-        return with_initializers(skeleton.read_bytes(), read_weights(weights, frozen))
+        return with_initializers(skeleton.read_bytes(), read_tensors(weights, frozen))
     except MalformedModelError as error:
         raise BadInputError(str(error)) from error
 

@@ -7,34 +7,23 @@ loop neither loads images nor writes the model.
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from contract.finetune import FinetuneJob
-from models.finetune.batches import Batch, BatchPlan, Indices
-from models.finetune.checkpoint import CheckpointStore, Counters
+from models.finetune.batches import Batch, BatchPlan, Indices, Pixels
+from models.finetune.checkpoint import Counters
 from models.finetune.dataset import Dataset
-from models.finetune.errors import DivergedError, StoppedError
+from models.finetune.errors import DivergedError
 from models.finetune.evaluation import logits_of, validation_score
-from models.finetune.memory import MemoryGuard
 from models.finetune.optimiser import OPTIMISERS, Optimiser
 from models.finetune.parameters import FlatTensors, Floats
-from models.finetune.report import Recorder
 from models.finetune.schedule import learning_rate
-from models.finetune.session import MicroBatch, TrainingSession, read_weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a run reports to, saves to, and is stopped by."""
-
-    recorder: Recorder
-    guard: MemoryGuard
-    checkpoints: CheckpointStore
-    stop_requested: Callable[[], bool]
+from models.finetune.session import MicroBatch, TrainingSession
+from models.finetune.surroundings import Surroundings
+from models.finetune.tensors import read_tensors
 
 
 class Training:
@@ -78,11 +67,16 @@ class Training:
     def validation_logits(self) -> Floats:
         """Return the logits of the validation images under the present parameters."""
         return logits_of(
-            self._session.logits,
+            self._logits,
             self._dataset.store,
             self._dataset.validation,
             micro_batch=self._job.micro_batch,
+            check=self._around.check,
         )
+
+    def _logits(self, images: Pixels) -> Floats:
+        with self._around.guard.runtime():
+            return self._session.logits(images)
 
     def _resume(self) -> None:
         checkpoints = self._around.checkpoints
@@ -103,8 +97,7 @@ class Training:
     def _epoch(self, epoch: int) -> None:
         for batch in self._plan.epoch(epoch):
             self._step(batch)
-            if self._around.stop_requested():
-                raise StoppedError
+            self._around.check()
             if self._counters.steps == self._job.max_steps:
                 break
         score = self._validate(epoch)
@@ -139,7 +132,9 @@ class Training:
         if self._sum is not None:
             self._sum.fill(0)
         for part in batch.parts(self._job.micro_batch):
-            loss += self._session.gradients(self._micro_batch(part), self._gradients)
+            micro_batch = self._micro_batch(part)
+            with self._around.guard.runtime():
+                loss += self._session.gradients(micro_batch, self._gradients)
             self._around.guard.follow(self._around.recorder.doing)
             if self._sum is not None:
                 self._sum += self._gradients.flat
@@ -170,7 +165,7 @@ class Training:
     def _load_best(self) -> None:
         best = self._counters.best_epoch
         if best == 0:
-            weights = read_weights(Path(self._job.weights_path), self._job.trainable)
+            weights = read_tensors(Path(self._job.weights_path), self._job.trainable)
             for name, array in weights.items():
                 np.copyto(self._parameters.views[name], array)
         elif not self._around.checkpoints.load_best(best, self._parameters.flat):
