@@ -5,6 +5,7 @@ stage keeps what it finished, so a stopped run goes on where it was. The boards 
 generated boards that no training tile comes from.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,14 +124,17 @@ def measure_variants(
 
 
 def _measure_boards(work: Path) -> Path:
+    """Draw the boards that points are measured on; each folder appears whole or not at all."""
     folder = work / "boards"
     for seed in MEASURE_BOARDS:
         for part in ("train", "test"):
             target = folder / f"generated-{seed}" / part
             if not target.is_dir():
-                tiles = MEASURE_TILES_PER_CLASS
-                offset = 0 if part == "train" else 1
-                write_board(target, seed, n_ok=tiles, n_defect=tiles, px=192, seed=offset)
+                temporary = target.with_name(f".{part}")
+                shutil.rmtree(temporary, ignore_errors=True)
+                n = MEASURE_TILES_PER_CLASS
+                write_board(temporary, seed, n_ok=n, n_defect=n, px=224, seed=int(part == "test"))
+                temporary.rename(target)
     return folder
 
 

@@ -3,6 +3,10 @@
 Top to bottom: data, network, loop, save. The best checkpoint on boards held out of training is
 kept (never the last one, which on small networks is a lottery). A stopped run continues from its
 last evaluation. It does not export, measure or release.
+
+Defects are a few pixels of a tile, and the label alone says little about where to look. So while
+it trains, a 1x1 convolution on the last feature map must also say in which cells the defect lies;
+the generator knows. It is thrown away afterwards: the network that is kept is the spec's own.
 """
 
 import json
@@ -21,7 +25,7 @@ from torch.nn import functional as F
 from contract.architecture import ArchitectureSpec, spec_hash
 from models.data.pool import Pool
 from models.metrics import auc, balanced_accuracy
-from models.networks import build
+from models.networks import Network, build
 
 WEIGHTS_FILE = "weights.safetensors"
 RECORD_FILE = "train.json"
@@ -38,6 +42,7 @@ class Recipe:
     weight_decay: float = 0.02
     warmup_fraction: float = 0.1
     label_smoothing: float = 0.05
+    localisation_weight: float = 1.0
     evaluate_every: int = 200
     threads: int = 1
     seed: int = 0
@@ -77,16 +82,19 @@ def train(
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     network = build(spec, channels_last=True)
+    where = Localiser(network)
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        [*network.parameters(), *where.parameters()],
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
     )
     out_dir.mkdir(parents=True, exist_ok=True)
-    progress = _resume(out_dir, network, optimiser)
+    progress = _resume(out_dir, (network, where), optimiser)
     started = time.perf_counter() - progress.seconds
     batches = _batches(pool, spec.input_px, recipe, first_step=progress.step)
     for step in range(progress.step, recipe.steps):
         _set_rate(optimiser, recipe, step)
-        loss = _step(network, optimiser, next(batches), recipe)
+        loss = _step(network, where, optimiser, next(batches), recipe)
         if not math.isfinite(loss):
             raise LossNotFiniteError(step)
         progress.step = step + 1
@@ -94,19 +102,48 @@ def train(
         if progress.step % recipe.evaluate_every == 0 or progress.step == recipe.steps:
             progress.seconds = time.perf_counter() - started
             _evaluate(network, pool, spec.input_px, progress, out_dir)
-            _save_checkpoint(out_dir, network, optimiser, progress)
+            _save_checkpoint(out_dir, (network, where), optimiser, progress)
     return _write_record(spec, pool, recipe, progress, out_dir)
+
+
+class Localiser(nn.Module):
+    """Says for every cell of a network's last feature map whether a defect touches it."""
+
+    _RARE = 4.0  # how much a touched cell counts against an untouched one
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._map: Tensor | None = None
+        self.score = nn.Conv2d(network.feature_width, 1, 1)
+        tail = network.get_submodule("tail.pool")
+        tail.register_forward_pre_hook(self._keep)
+
+    def _keep(self, _pool: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._map = inputs[0]
+
+    def loss(self, where: Tensor) -> Tensor:
+        """Return the loss of the forward pass just made; ``where`` is bool [N, GRID, GRID]."""
+        if self._map is None:
+            message = "the network has not run"
+            raise RuntimeError(message)
+        scores = self.score(self._map)
+        cells = F.adaptive_max_pool2d(where.float()[:, None], scores.shape[-2:])
+        rare = torch.tensor(self._RARE)
+        return F.binary_cross_entropy_with_logits(scores, cells, pos_weight=rare)
 
 
 def _step(
     network: nn.Module,
+    localiser: Localiser,
     optimiser: torch.optim.Optimizer,
-    batch: tuple[Tensor, Tensor],
+    batch: tuple[Tensor, Tensor, Tensor],
     recipe: Recipe,
 ) -> float:
     network.train()
-    images, labels = batch
+    images, labels, where = batch
     loss = F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
+    if recipe.localisation_weight:
+        loss = loss + recipe.localisation_weight * localiser.loss(where)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -124,32 +161,44 @@ def _set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int) -> No
 
 def _batches(
     pool: Pool, px: int, recipe: Recipe, *, first_step: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield scaled NCHW batches; step k draws the same tiles whether or not a run was resumed."""
-    images, labels = pool.training(px)
-    by_class = [np.flatnonzero(labels == k) for k in range(int(labels.max()) + 1)]
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield images, labels, places; step k draws the same tiles in a resumed run as in a whole."""
+    tiles = pool.training(px)
+    by_class = [np.flatnonzero(tiles.labels == k) for k in range(int(tiles.labels.max()) + 1)]
     step = first_step
     while True:
         rng = np.random.default_rng((recipe.seed, step))
         share = -(-recipe.batch // len(by_class))
-        chosen = np.concatenate([rng.choice(rows, share) for rows in by_class])[: recipe.batch]
-        tiles = np.stack([_augment(images[row], rng) for row in chosen])
-        yield to_network_input(tiles), torch.from_numpy(labels[chosen])
+        rows = np.concatenate([rng.choice(choice, share) for choice in by_class])[: recipe.batch]
+        turns = rng.integers(8, size=len(rows))
+        images = _turned(tiles.images, rows, turns)
+        where = torch.from_numpy(_turned(tiles.where, rows, turns))
+        labels = torch.from_numpy(tiles.labels[rows])
+        yield _relight(to_network_input(images), rng), labels, where
         step += 1
 
 
-def _augment(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turn and mirror the square, and shift its light and contrast a little."""
-    turned = np.rot90(tile, int(rng.integers(4)))
-    if rng.random() < 0.5:  # noqa: PLR2004  # an even chance
-        turned = turned[:, ::-1]
-    gain, offset = rng.uniform(0.85, 1.15, 3), rng.uniform(-12, 12, 3)
-    return np.clip(turned * gain + offset, 0, 255).astype(np.uint8)
+def _turned(squares: np.ndarray, rows: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Return the rows, each turned and mirrored in one of eight ways: a defect is one from all."""
+    return np.stack([_turn(squares[r], int(t)) for r, t in zip(rows, turns, strict=True)])
+
+
+def _turn(square: np.ndarray, way: int) -> np.ndarray:
+    turned = np.rot90(square, way % 4)
+    return turned[:, ::-1] if way >= 4 else turned  # noqa: PLR2004  # mirrored after four turns
+
+
+def _relight(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Shift the light and contrast of every picture and channel a little."""
+    shape = (len(images), 3, 1, 1)
+    gain = torch.from_numpy(rng.uniform(0.85, 1.15, shape).astype(np.float32))
+    offset = torch.from_numpy(rng.uniform(-0.1, 0.1, shape).astype(np.float32))
+    return images.mul_(gain).add_(offset).clamp_(-1.0, 1.0)
 
 
 def to_network_input(tiles: np.ndarray) -> Tensor:
     """Scale uint8 NHWC to float32 NCHW in [-1, 1], channels last in memory."""
-    scaled = torch.from_numpy(np.ascontiguousarray(tiles)).float().div_(127.5).sub_(1.0)
+    scaled = torch.from_numpy(np.array(tiles)).float().div_(127.5).sub_(1.0)
     return scaled.permute(0, 3, 1, 2)
 
 
@@ -165,7 +214,7 @@ def scores(network: nn.Module, images: np.ndarray, batch: int = 128) -> np.ndarr
 
 
 def _evaluate(network: nn.Module, pool: Pool, px: int, progress: _Progress, out_dir: Path) -> None:
-    images, labels = pool.validation(px)
+    images, labels, _ = pool.validation(px)
     defect = scores(network, images)
     area = auc(labels, defect)
     if area > progress.best_auc:
@@ -197,9 +246,16 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 def _save_checkpoint(
-    out_dir: Path, network: nn.Module, optimiser: torch.optim.Optimizer, progress: _Progress
+    out_dir: Path,
+    modules: tuple[nn.Module, ...],
+    optimiser: torch.optim.Optimizer,
+    progress: _Progress,
 ) -> None:
-    tensors = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
+    tensors = {
+        f"module.{index}.{name}": value.contiguous()
+        for index, module in enumerate(modules)
+        for name, value in module.state_dict().items()
+    }
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": v.contiguous() for k, v in state.items()}
     path = out_dir / CHECKPOINT_FILE
@@ -209,7 +265,9 @@ def _save_checkpoint(
     path.with_suffix(".tmp").replace(path)
 
 
-def _resume(out_dir: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> _Progress:
+def _resume(
+    out_dir: Path, modules: tuple[nn.Module, ...], optimiser: torch.optim.Optimizer
+) -> _Progress:
     from safetensors import safe_open  # noqa: PLC0415  # only a resumed run reads metadata
 
     path = out_dir / CHECKPOINT_FILE
@@ -218,11 +276,14 @@ def _resume(out_dir: Path, network: nn.Module, optimiser: torch.optim.Optimizer)
     with safe_open(path, "pt") as stored:
         progress = _Progress(**json.loads(stored.metadata()["progress"]))
     tensors = load_file(path)
-    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+    for index, module in enumerate(modules):
+        start = f"module.{index}."
+        own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+        module.load_state_dict(own)
     state: dict[int, dict[str, Tensor]] = {}
     for name in (k for k in tensors if k.startswith("optimiser.")):
-        _, index, key = name.split(".", 2)
-        state.setdefault(int(index), {})[key] = tensors[name]
+        _, row, key = name.split(".", 2)
+        state.setdefault(int(row), {})[key] = tensors[name]
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
     return progress

@@ -7,16 +7,17 @@ construction. Real photographs never enter a pool, so what is trained on it may 
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from models.data import deeppcb
-from models.data.generator import DEFECT_KINDS, generate_tile
+from models.data.generator.tiles import GRID, TileSet, tiles
 
 SHARD_TILES = 500
 VALIDATION_BOARD_SEEDS = 8000
@@ -37,31 +38,41 @@ class PoolRecipe:
     seed: int = 0
 
 
+class Tiles(NamedTuple):
+    """Images uint8 [N, px, px, 3], labels int64 [N], where the defect is bool [N, GRID, GRID]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    where: np.ndarray
+
+
 class Pool:
-    """A finished pool: uint8 tiles [N, px, px, 3] and int64 labels [N], by part."""
+    """A finished pool, by part and at any size."""
 
     def __init__(self, folder: Path, recipe: PoolRecipe) -> None:
         self._folder = folder
         self._recipe = recipe
 
-    def training(self, px: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return images and labels to train on, at ``px``."""
+    def training(self, px: int) -> Tiles:
+        """Return the tiles to train on, at ``px``."""
         return self._part("training", px)
 
-    def validation(self, px: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return images and labels of boards and scans that training never sees."""
+    def validation(self, px: int) -> Tiles:
+        """Return tiles of boards and scans that training never sees."""
         return self._part("validation", px)
 
     def describe(self) -> dict[str, object]:
         """Return what the pool was made from."""
         return asdict(self._recipe)
 
-    def _part(self, part: str, px: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.load(self._folder / f"{part}-labels.npy")
+    def _part(self, part: str, px: int) -> Tiles:
         path = self._folder / f"{part}-{px}.npy"
         if not path.exists():
             self._resize(part, px, path)
-        return np.load(path, mmap_mode="r"), labels
+        labels, where = (
+            np.load(self._folder / f"{part}-{name}.npy") for name in ("labels", "where")
+        )
+        return Tiles(np.load(path, mmap_mode="r"), labels, where)
 
     def _resize(self, part: str, px: int, path: Path) -> None:
         large = np.load(self._folder / f"{part}-{self._recipe.px}.npy", mmap_mode="r")
@@ -76,13 +87,15 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
-    """A run of tiles of one part, made by one worker."""
+    """A run of tiles of one part and source, made by one worker from its own seed."""
 
-    name: str
     part: str
     source: str
-    first: int
+    seed: int
     count: int
+
+    def path(self, folder: Path) -> Path:
+        return folder / f"{self.part}-{self.source}-{self.seed}.npz"
 
 
 def build_pool(
@@ -100,11 +113,72 @@ def build_pool(
         return Pool(folder, recipe)
     shards = _shards(recipe)
     with ProcessPoolExecutor(workers) as executor:
-        made = (executor.submit(_make_shard, folder, recipe, shard) for shard in shards)
-        for done, future in enumerate(list(made), start=1):
+        made = [executor.submit(_make_shard, folder, recipe, shard) for shard in shards]
+        for done, future in enumerate(made, start=1):
             future.result()
             report(done, len(shards))
     for part in ("training", "validation"):
         _join(folder, recipe, part, [s for s in shards if s.part == part])
     record.write_text(json.dumps(asdict(recipe)))
     return Pool(folder, recipe)
+
+
+def _shards(recipe: PoolRecipe) -> list[_Shard]:
+    wanted = (
+        ("training", "generated", recipe.generated),
+        ("training", "deeppcb", recipe.deeppcb_crops),
+        ("validation", "generated", recipe.validation),
+        ("validation", "deeppcb", recipe.validation if recipe.deeppcb_crops else 0),
+    )
+    shards: list[_Shard] = []
+    for part, source, tiles_wanted in wanted:
+        for first in range(0, tiles_wanted, SHARD_TILES):
+            count = min(SHARD_TILES, tiles_wanted - first)
+            seed = recipe.seed + 10_000 * len(shards)
+            shards.append(_Shard(part=part, source=source, seed=seed, count=count))
+    return shards
+
+
+def _make_shard(folder: Path, recipe: PoolRecipe, shard: _Shard) -> None:
+    cv2.setNumThreads(1)
+    path = shard.path(folder)
+    if path.exists():
+        return
+    drawn = _draw(recipe, shard)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, images=drawn.images, labels=drawn.labels, where=drawn.where)
+    temporary.replace(path)
+
+
+def _draw(recipe: PoolRecipe, shard: _Shard) -> TileSet:
+    validation = shard.part == "validation"
+    first = VALIDATION_BOARD_SEEDS if validation else 0
+    boards = recipe.validation_boards if validation else recipe.generated_boards
+    styles = range(first, first + boards)
+    if shard.source == "generated":
+        return tiles(shard.seed, shard.count, recipe.px, styles)
+    pairs = deeppcb.load_pairs(deeppcb.default_root())
+    training, held_out = deeppcb.by_group(pairs, [recipe.deeppcb_validation_group])
+    chosen = held_out if validation else training
+    return deeppcb.tiles(chosen, shard.seed, shard.count, recipe.px, styles)
+
+
+def _join(folder: Path, recipe: PoolRecipe, part: str, shards: list[_Shard]) -> None:
+    """Put a part's shards into one array that can be mapped, and drop them."""
+    count = sum(shard.count for shard in shards)
+    temporary = folder / f"{part}.tmp"
+    images = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, recipe.px, recipe.px, 3))
+    labels, where = np.empty(count, np.int64), np.empty((count, GRID, GRID), np.bool_)
+    first = 0
+    for shard in shards:
+        rows = slice(first, first + shard.count)
+        with np.load(shard.path(folder)) as stored:
+            images[rows], labels[rows] = stored["images"], stored["labels"]
+            where[rows] = stored["where"]
+        first += shard.count
+    images.flush()
+    np.save(folder / f"{part}-labels.npy", labels)
+    np.save(folder / f"{part}-where.npy", where)
+    temporary.replace(folder / f"{part}-{recipe.px}.npy")
+    for shard in shards:
+        shard.path(folder).unlink()
