@@ -1,0 +1,145 @@
+"""``python -m demo``: what ``make run`` starts.
+
+It stays up, for the operators' page, until Ctrl-C when its output is a terminal (or with
+``--stay``); otherwise it ends after the table. State lies in ``var/demo``; a second run finds the
+boxes trained and is quick. ``--fresh`` forgets it first.
+"""
+
+import argparse
+import hashlib
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from demo.fleet import CAPS, Server, settle, start_box, start_server
+from demo.processes import Program, ProgramFailedError, free_port, run_tool
+from demo.table import fleet_table
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / "var" / "demo"
+UNSEEN_BOARD = 9100
+"""A board seed far outside those that the starter release was trained and measured on."""
+TILES_PER_CLASS = 150
+console = Console()
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, _interrupt)
+    folder = STATE / _name(arguments.data)
+    if arguments.fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    programs: list[Program] = []
+    try:
+        _show(arguments, folder, programs)
+    except KeyboardInterrupt:
+        console.print("Stopping.")
+    except (ProgramFailedError, RuntimeError, OSError) as error:
+        console.print(f"[red]The demo failed:[/red] {error}", highlight=False)
+        return 1
+    finally:
+        for program in reversed(programs):
+            program.stop()
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder with ok/ and defect/ images")
+    parser.add_argument("--port", type=int, default=8080, help="port of the server")
+    parser.add_argument("--release", type=Path, default=ROOT / "releases" / "starter")
+    parser.add_argument("--floor", type=float, default=0.55, help="least balanced accuracy")
+    parser.add_argument("--fresh", action="store_true", help="forget an earlier run's state")
+    parser.add_argument("--stay", action="store_true", help="stay up after the table")
+    return parser.parse_args()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _name(data: Path | None) -> str:
+    """Return a folder name for the run's state: other images are another world."""
+    if data is None:
+        return "generated"
+    return f"{data.name}-{hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]}"
+
+
+def _show(arguments: argparse.Namespace, folder: Path, programs: list[Program]) -> None:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        data = arguments.data.resolve() if arguments.data else _tiles(folder, progress)
+        server = _server(arguments, folder, progress)
+        programs.append(server.program)
+        boxes = _boxes(server, folder, data)
+        programs.extend(boxes)
+        rows = settle(server, boxes, _bars(progress, boxes))
+    console.print(fleet_table(rows))
+    console.print(f"Images: {data}")
+    console.print(f"Operators' page: {server.url}/docs")
+    console.print(f"Authorize there with the token {server.operator_token}", highlight=False)
+    if arguments.stay or sys.stdout.isatty():
+        console.print("The fleet is running. Ctrl-C stops it.")
+        server.program.process.wait()
+
+
+def _tiles(folder: Path, progress: Progress) -> Path:
+    """Return the folder of generated tiles, made once."""
+    data = folder / "tiles"
+    if not data.is_dir():
+        task = progress.add_task(f"drawing {2 * TILES_PER_CLASS} tiles of a board", total=None)
+        count = str(TILES_PER_CLASS)
+        options = ("--board", str(UNSEEN_BOARD), "--ok", count, "--defect", count)
+        run_tool("python", "-m", "models", "generate", "--out", str(data), *options)
+        progress.update(task, total=1, completed=1)
+    return data
+
+
+def _server(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Server:
+    task = progress.add_task("database, release and server", total=None)
+    server = start_server(
+        folder / "server",
+        arguments.release,
+        port=free_port(arguments.port),
+        floor=arguments.floor,
+    )
+    progress.update(task, total=1, completed=1)
+    return server
+
+
+def _boxes(server: Server, folder: Path, data: Path) -> list[Program]:
+    token = server.enrol_token(uses=len(CAPS))
+    return [start_box(name, server, data=data, folder=folder, token=token) for name in CAPS]
+
+
+def _bars(progress: Progress, boxes: list[Program]) -> "_Bars":
+    return _Bars(progress, {box.name: progress.add_task(box.name, total=None) for box in boxes})
+
+
+class _Bars:
+    """One progress bar a box."""
+
+    def __init__(self, progress: Progress, tasks: dict[str, TaskID]) -> None:
+        self._progress = progress
+        self._tasks = tasks
+
+    def __call__(self, box: Program) -> None:
+        said = box.progress
+        words = f"{box.name} {said.get('event', 'starting')}"
+        done, total = said.get("done", 0), said.get("total")
+        self._progress.update(
+            self._tasks[box.name],
+            description=words,
+            completed=float(done),
+            total=float(total) if total else None,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
