@@ -105,7 +105,9 @@ def decode(image: bytes, *, px: int, channels: int, max_pixels: int) -> NDArray[
                     f"The image has {width} x {height} pixels; at most {max_pixels} are accepted."
                 )
             stretched = opened.convert(MODES[channels]).resize((px, px), Image.Resampling.BILINEAR)
-    except (*UNREADABLE, Image.DecompressionBombError) as exc:
+    except Image.DecompressionBombError as exc:
+        raise TooLargeError(f"The image has over {max_pixels} pixels.") from exc
+    except UNREADABLE as exc:
         raise UnsupportedImageError("This is not a readable PNG or JPEG image.") from exc
     return np.asarray(stretched, dtype=np.uint8).reshape(px, px, channels)
 

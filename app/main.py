@@ -9,6 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from app import openapi, problems
+from app.limits import BodyLimit
 from app.routes import artifacts, device, devices, docs, health, inference, policies, releases
 from app.runtime import Clock, Jitter, build
 from app.settings import Settings
@@ -36,14 +37,17 @@ def create_app(
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
     )
     app.state.runtime = runtime
+    app.add_middleware(
+        BodyLimit,
+        default_bytes=settings.max_body_bytes,
+        limits={"/v1/inference": settings.max_image_bytes},
+    )
     problems.install(app)
     openapi.install(app)
-    for module in (devices, policies, releases, device, artifacts, health):
+    for module in (devices, policies, releases, device, artifacts, inference, health):
         app.include_router(module.router)
-    app.include_router(inference.build_router(settings.max_image_bytes))
     if settings.docs_enabled:
         app.include_router(docs.router)
     return app

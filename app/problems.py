@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from app.bodies import clean, invalid_input
-from app.errors import BusyError, FleetError, InvalidInputError
+from app.errors import BusyError, FleetError, InvalidInputError, TooLargeError
 from contract.problem import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -74,11 +74,12 @@ async def _http(_request: Request, exc: Exception) -> Response:
         raise exc
     if exc.status_code == HTTPStatus.BAD_REQUEST:
         return render(InvalidInputError("The body cannot be read as JSON. Correct it."))
+    if exc.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return render(TooLargeError("The body is too large. Send it in smaller parts."))
     status = HTTPStatus(exc.status_code)
     advice = {
         HTTPStatus.NOT_FOUND: "There is no such address. The addresses are listed at /docs.",
         HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that method. See /docs.",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large. Send it in smaller parts.",
     }
     problem = Problem(
         type=TYPE_PREFIX + status.phrase.lower().replace(" ", "-"),

@@ -17,36 +17,31 @@ MEDIA_TYPES = ("image/png", "image/jpeg")
 IMAGE = {"schema": {"type": "string", "format": "binary"}}
 
 
-def build_router(max_image_bytes: int) -> APIRouter:
-    """Return the router; its body limit is the image's, not that of JSON bodies."""
-    router = APIRouter(prefix="/v1", tags=["inference"], max_body_size=max_image_bytes)
+router = APIRouter(prefix="/v1", tags=["inference"])
 
-    @router.post(
-        "/inference",
-        summary="Classify one image",
-        responses=problems(401, 403, 404, 409, 413, 415, 422, 503),
-        openapi_extra={
-            "requestBody": {"required": True, "content": dict.fromkeys(MEDIA_TYPES, IMAGE)}
-        },
-    )
-    async def infer(
-        request: Request,
-        caller: DeviceOrOperatorDep,
-        runtime: RuntimeDep,
-        variant: VariantFilter = None,
-    ) -> Prediction:
-        """Classify a PNG or JPEG with the current release's most accurate variant, or `variant`.
 
-        A box may ask only where its policy lets images leave.
-        """
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type not in MEDIA_TYPES:
-            raise UnsupportedImageError("The body is not declared as an image.")
-        number, chosen = await run_in_threadpool(_variant, runtime, caller, variant)
-        image = await request.body()
-        return await runtime.predictor.predict(image, chosen, number)
+@router.post(
+    "/inference",
+    summary="Classify one image",
+    responses=problems(401, 403, 404, 409, 413, 415, 422, 503),
+    openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(MEDIA_TYPES, IMAGE)}},
+)
+async def infer(
+    request: Request,
+    caller: DeviceOrOperatorDep,
+    runtime: RuntimeDep,
+    variant: VariantFilter = None,
+) -> Prediction:
+    """Classify a PNG or JPEG with the current release's most accurate variant, or `variant`.
 
-    return router
+    A box may ask only where its policy lets images leave.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in MEDIA_TYPES:
+        raise UnsupportedImageError("The body is not declared as an image.")
+    number, chosen = await run_in_threadpool(_variant, runtime, caller, variant)
+    image = await request.body()
+    return await runtime.predictor.predict(image, chosen, number)
 
 
 def _variant(runtime: Runtime, caller: Caller, name: str | None) -> tuple[int, Variant]:

@@ -52,7 +52,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         return
     cluster: postgres.Cluster = request.getfixturevalue("postgres_cluster")
     name = f"fleet_{next(NUMBERS)}"
-    cluster.run(f"CREATE DATABASE {name} TEMPLATE template_fleet")
+    cluster.run(f"CREATE DATABASE {name} TEMPLATE template_fleet STRATEGY FILE_COPY")
     yield cluster.url(name)
     cluster.run(f"DROP DATABASE {name} WITH (FORCE)")
 
