@@ -148,8 +148,8 @@ def _exact_pairs(prints: Sequence[Fingerprint]) -> Groups:
     """Link every image to each earlier run of its equals: consecutive equals suffice."""
     order = np.argsort(_by_digest(prints), kind="stable")
     same = _by_digest(prints)[order]
-    pairs = np.stack([order[:-1], order[1:]], axis=1)[same[:-1] == same[1:]]
-    return pairs.astype(np.int64)
+    pairs: Groups = np.stack([order[:-1], order[1:]], axis=1)[same[:-1] == same[1:]]
+    return pairs
 
 
 def _pairs(prints: Sequence[Fingerprint], bits: int) -> Groups:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from models.data.generator import geometry
-from models.data.generator.geometry import Mask, Points
+from models.data.generator.geometry import Mask, Points, chance
 from models.data.generator.layout import Masks
 
 DEFECT_KINDS = (
@@ -72,9 +72,10 @@ def apply_defect(masks: Masks, kind: str, track_px: float, rng: np.random.Genera
     need = _MIN_CHANGED_SHARE * before.size
     for _ in range(_TRIES):
         if maker(masks, track_px, rng):
-            changed = cv2.bitwise_xor(before, masks.copper)
+            changed = cv2.bitwise_or(cv2.bitwise_xor(before, masks.copper), masks.void)
             if kind == "missing_hole" or cv2.countNonZero(changed) >= need:
-                masks.patch |= cv2.dilate(changed, np.ones((3, 3), np.uint8))
+                grown = cv2.dilate(changed, np.ones((3, 3), np.uint8))
+                cv2.bitwise_or(masks.patch, grown, masks.patch)
                 return True
             masks.copper[:] = before
     return False
@@ -128,7 +129,7 @@ def _mousebite(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
     spot, normal = found
     radius = max(1.5, track_px * float(rng.uniform(0.25, 0.55)))
     centre = spot - normal * radius * float(rng.uniform(-0.3, 0.4))
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         geometry.draw_blob(masks.copper, centre, radius, rng, 0)
     else:
         along = np.array([-normal[1], normal[0]]) * radius * float(rng.uniform(0, 0.8))
@@ -148,8 +149,8 @@ def _spur(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
         length = min(track_px * float(rng.uniform(0.5, 1.5)), room * 0.65)
         if length < 0.25 * track_px:
             continue
-        tip = spot + normal * max(1.0, length - (width / 2 if rng.random() < 0.5 else 0))
-        if rng.random() < 0.5:
+        tip = spot + normal * max(1.0, length - (width / 2 if chance(rng, 0.5) else 0))
+        if chance(rng, 0.5):
             geometry.draw_line(masks.copper, np.array([spot - normal, tip]), width)
         else:
             middle = (spot - normal + tip) / 2
@@ -162,14 +163,14 @@ def _spur(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
 def _spurious_copper(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
     busy = masks.copper | masks.silk | masks.outside
     width = max(2.0, track_px * float(rng.uniform(0.25, 0.8)))
-    spot = _deep_spot(cv2.bitwise_not(busy), width * 0.5 + 2, rng)
+    spot = _deep_spot(~busy, width * 0.5 + 2, rng)
     if spot is None:
         return False
     added = np.zeros_like(masks.copper)
-    if rng.random() < 0.2:
+    if chance(rng, 0.2):
         geometry.draw_blob(added, spot, width, rng)
     else:
-        heading = geometry.direction(int(rng.choice((0, 2)) if rng.random() < 0.7 else 1))
+        heading = geometry.direction(int(rng.choice((0, 2)) if chance(rng, 0.7) else 1))
         reach = heading * track_px * float(rng.uniform(0.4, 2.2))
         geometry.draw_line(added, np.array([spot - reach, spot + reach]), width)
     near = cv2.dilate(busy, np.ones((3, 3), np.uint8), iterations=1)
@@ -180,7 +181,7 @@ def _spurious_copper(masks: Masks, track_px: float, rng: np.random.Generator) ->
 
 def _pin_hole(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
     radius = max(1.5, track_px * float(rng.uniform(0.12, 0.35)))
-    solid = cv2.bitwise_and(masks.copper, cv2.bitwise_not(masks.pad | masks.via | masks.silk))
+    solid = masks.copper & ~(masks.pad | masks.via | masks.silk)
     spot = _deep_spot(solid, radius + 1, rng)
     if spot is None:
         return False
@@ -189,7 +190,7 @@ def _pin_hole(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
 
 
 def _missing_hole(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
-    """A pad whose hole is not what it should be: the mask shows through where tin should shine."""
+    """Spoil a pad's hole: the mask shows through where tin should shine."""
     del track_px
     height, width = masks.copper.shape
     seen = [(c, r) for c, r in masks.holes if 0 < c[0] < width and 0 < c[1] < height]
@@ -202,7 +203,7 @@ def _missing_hole(masks: Masks, track_px: float, rng: np.random.Generator) -> bo
 
 
 def _deep_spot(mask: Mask, depth_px: float, rng: np.random.Generator) -> Points | None:
-    """A place inside ``mask``, at least ``depth_px`` from its edge."""
+    """Draw a place inside ``mask``, at least ``depth_px`` from its edge."""
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     ys, xs = np.nonzero(depth > depth_px)
     if not len(ys):

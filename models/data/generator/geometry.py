@@ -14,6 +14,11 @@ _EIGHTH = np.pi / 4
 _SUBPIXEL_BITS = 4
 
 
+def chance(rng: np.random.Generator, share: float) -> bool:
+    """Return True in ``share`` of the draws."""
+    return bool(rng.random() < share)
+
+
 def direction(eighths: int) -> Points:
     """Return the unit vector at ``eighths`` * 45 degrees."""
     return np.array([np.cos(eighths * _EIGHTH), np.sin(eighths * _EIGHTH)])

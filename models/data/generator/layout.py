@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from models.data.generator import geometry
-from models.data.generator.geometry import Mask, Points
+from models.data.generator.geometry import Mask, Points, chance
 from models.data.generator.style import BoardStyle
 
 
@@ -35,10 +35,19 @@ class Masks:
 
     @classmethod
     def blank(cls, width: int, height: int) -> "Masks":
-        return cls(**{name: np.zeros((height, width), np.uint8) for name in _MASK_NAMES})
-
-
-_MASK_NAMES = ("copper", "pad", "hole", "via", "via_hole", "silk", "outside", "void", "patch")
+        layers = np.zeros((9, height, width), np.uint8)
+        copper, pad, hole, via, via_hole, silk, outside, void, patch = layers
+        return cls(
+            copper=copper,
+            pad=pad,
+            hole=hole,
+            via=via,
+            via_hole=via_hole,
+            silk=silk,
+            outside=outside,
+            void=void,
+            patch=patch,
+        )
 
 
 class Layout:
@@ -92,16 +101,16 @@ def draw_layout(
     layout = Layout(style, rng, width, height)
     plain = rng.random()
     if plain < scene.plain_share:
-        if rng.random() < 0.7:
+        if chance(rng, 0.7):
             layout.masks.copper[:] = 255
     else:
         _components(layout)
         _tracks(layout, few=plain < scene.plain_share + scene.sparse_share)
-        if rng.random() < style.pour_share:
+        if chance(rng, style.pour_share):
             _pour(layout)
-    if rng.random() < scene.edge_share:
+    if chance(rng, scene.edge_share):
         _board_edge(layout)
-    if rng.random() < style.silk_share:
+    if chance(rng, style.silk_share):
         _silk(layout)
     return layout
 
@@ -125,19 +134,19 @@ def _pad_row(layout: Layout) -> None:
     pitch = max(size * style.pad_pitch, layout.track + layout.gap * 1.2)
     along = int(rng.choice((0, 2)))
     start = layout.anywhere(-0.1)
-    if rng.random() < 0.3:
+    if chance(rng, 0.3):
         start[1 if along == 0 else 0] = rng.choice((0.0, layout.size[1 if along == 0 else 0]))
     shape = str(rng.choice(style.pad_shapes))
     centres = [start + k * pitch * geometry.direction(along) for k in range(_row_length(rng))]
     placed = [
         c
         for k, c in enumerate(centres)
-        if _pad(layout, c, size, "square" if k == 0 and rng.random() < 0.3 else shape, along)
+        if _pad(layout, c, size, "square" if k == 0 and chance(rng, 0.3) else shape, along)
     ]
-    if placed and rng.random() < 0.8:
+    if placed and chance(rng, 0.8):
         _escapes(layout, placed, along)
     layout.take()
-    if placed and rng.random() < style.silk_share:
+    if placed and chance(rng, style.silk_share):
         _row_box(layout, placed, size)
 
 
@@ -187,10 +196,10 @@ def _escapes(layout: Layout, pads: list[Points], along: int) -> None:
     turn = int(rng.choice((-1, 0, 0, 1)))
     width = layout.track * float(rng.uniform(0.7, 1.0))
     for k, pad in enumerate(pads):
-        if rng.random() < 0.25:
+        if chance(rng, 0.25):
             continue
         legs = [first + k * layout.track * 0.4 * turn, 3 * layout.side]
-        if rng.random() < 0.2:
+        if chance(rng, 0.2):
             legs = [first * float(rng.uniform(0.5, 1.5))]
         line = geometry.walk(pad, heading, legs, [turn])
         clear = layout.track * layout.style.pad_scale / 2 + layout.gap + width
@@ -237,38 +246,38 @@ def _bundle(layout: Layout) -> None:
     width = layout.track * float(rng.uniform(0.75, 1.25))
     pitch = width + layout.gap * float(rng.uniform(1.0, 1.5))
     spine = _spine(layout, heading, count * pitch)
-    stop = rng.random() < 0.3
+    stop = chance(rng, 0.3)
     for k in range(count):
         line = geometry.shifted(spine, (k - (count - 1) / 2) * pitch)
         if stop:
             line = _stopped(line, k * pitch * 0.5)
         if layout.try_line(line, width):
-            if stop and rng.random() < 0.8:
+            if stop and chance(rng, 0.8):
                 _via(layout, line[-1])
-            if rng.random() < style.junction_share * 0.4:
+            if chance(rng, style.junction_share * 0.4):
                 _branch(layout, line, width)
     layout.take()
 
 
 def _heading(rng: np.random.Generator, style: BoardStyle) -> int:
-    if rng.random() < style.diagonal_share:
+    if chance(rng, style.diagonal_share):
         return int(rng.choice((1, 3, 5, 7)))
     return int(rng.choice((0, 2, 4, 6)))
 
 
 def _spine(layout: Layout, heading: int, breadth_px: float) -> Points:
-    """A polyline through the tile: it comes from outside and, mostly, leaves again."""
+    """Draw a polyline through the tile: it comes from outside and, mostly, leaves again."""
     rng = layout.rng
     bends = int(rng.choice((0, 1, 2), p=(0.4, 0.25, 0.35)))
     turn = int(rng.choice((-1, 1)))
-    turns = [turn, turn if rng.random() < 0.6 else -turn][:bends]
+    turns = [turn, turn if chance(rng, 0.6) else -turn][:bends]
     legs = [float(rng.uniform(0.15, 0.5)) * layout.side + 0.5 * breadth_px for _ in range(bends)]
     start = layout.anywhere() - geometry.direction(heading) * 2 * layout.side
     return geometry.walk(start, heading, [2 * layout.side, *legs[1:], 2.5 * layout.side], turns)
 
 
 def _stopped(line: Points, back_px: float) -> Points:
-    """The same polyline ending a random-looking bit after its last bend, inside the tile."""
+    """Return the polyline ending a random-looking bit after its last bend, inside the tile."""
     step = line[-1] - line[-2]
     unit = step / max(float(np.hypot(*step)), 1e-9)
     end = line[-2] + unit * (back_px + 0.12 * float(np.hypot(*step)) / 2.5)
@@ -276,7 +285,7 @@ def _stopped(line: Points, back_px: float) -> Points:
 
 
 def _branch(layout: Layout, line: Points, width: float) -> None:
-    """A T junction that belongs there: it ends at a via or leaves the tile."""
+    """Draw a T junction that belongs there: it ends at a via or leaves the tile."""
     rng = layout.rng
     k = int(rng.integers(len(line) - 1))
     span = line[k + 1] - line[k]
@@ -284,7 +293,7 @@ def _branch(layout: Layout, line: Points, width: float) -> None:
     if not _in_canvas(layout, root, 0):
         return
     heading = round(float(np.arctan2(span[1], span[0])) / (np.pi / 4)) + int(rng.choice((2, -2)))
-    reach = (3.0 if rng.random() < 0.6 else float(rng.uniform(0.15, 0.4))) * layout.side
+    reach = (3.0 if chance(rng, 0.6) else float(rng.uniform(0.15, 0.4))) * layout.side
     branch = geometry.walk(root, heading, [reach], [])
     if layout.try_line(branch, width, skip_px=width * 1.5 + layout.gap) and reach < layout.side:
         _via(layout, branch[-1])
@@ -301,7 +310,7 @@ def _pour(layout: Layout) -> None:
     slim = max(3, round(layout.track * 0.8)) | 1
     opening = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (slim, slim))
     region = cv2.morphologyEx(region, cv2.MORPH_OPEN, opening).astype(np.uint8)
-    if layout.style.pour_fill != "solid" and rng.random() < 0.8:
+    if layout.style.pour_fill != "solid" and chance(rng, 0.8):
         _perforate(layout, region)
     cv2.bitwise_or(masks.copper, region, masks.copper)
 
@@ -309,7 +318,7 @@ def _pour(layout: Layout) -> None:
 def _pour_region(layout: Layout) -> Mask:
     rng = layout.rng
     region = np.zeros_like(layout.taken)
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         region[:] = 255
         return region
     for _ in range(int(rng.integers(1, 3))):
@@ -339,7 +348,7 @@ def _board_edge(layout: Layout) -> None:
     height, width = masks.outside.shape
     inside = np.zeros_like(masks.outside)
     cut = (rng.uniform(0.03, 0.3, 4) * layout.side) * (rng.permutation((1, 1, 0, 0)) > 0)
-    if rng.random() < 0.7:
+    if chance(rng, 0.7):
         cut *= np.eye(4)[int(rng.integers(4))]
     box = np.array([cut[0], cut[1], width - cut[2], height - cut[3]])
     rim = layout.track * float(rng.uniform(0.2, 1.2))
@@ -363,7 +372,7 @@ def _box(mask: Mask, box: Points, value: int) -> None:
 
 
 def _row_box(layout: Layout, pads: list[Points], size: float) -> None:
-    """The printed outline round a row of pads."""
+    """Print the outline round a row of pads."""
     spots = np.array(pads)
     margin = size * float(layout.rng.uniform(0.7, 1.0))
     low, high = spots.min(axis=0) - margin, spots.max(axis=0) + margin
@@ -373,7 +382,7 @@ def _row_box(layout: Layout, pads: list[Points], size: float) -> None:
 
 
 def _silk(layout: Layout) -> None:
-    """Printed lines, letters and shapes."""
+    """Print lines, letters and shapes."""
     rng, silk = layout.rng, layout.masks.silk
     width = max(1, round(layout.track * float(rng.uniform(0.15, 0.5))))
     for _ in range(int(rng.integers(1, 4))):
@@ -402,8 +411,8 @@ def _letters(layout: Layout, where: tuple[int, int], width: int) -> None:
     flipped = np.zeros_like(layout.masks.silk)
     scale = layout.side * float(rng.uniform(0.004, 0.009))
     cv2.putText(flipped, text, where, cv2.FONT_HERSHEY_SIMPLEX, scale, 255, width, cv2.LINE_AA)
-    if rng.random() < 0.4:
+    if chance(rng, 0.4):
         flipped = flipped[:, ::-1]
-    if rng.random() < 0.3:
+    if chance(rng, 0.3):
         flipped = flipped[::-1]
     np.maximum(layout.masks.silk, flipped, out=layout.masks.silk)

@@ -10,15 +10,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.data.generator.geometry import Mask
+from models.data.generator.geometry import Mask, chance
 from models.data.generator.layout import Masks
 from models.data.generator.style import BoardStyle
 
 Plane = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
-_HIGHLIGHT = np.array([105, 105, 70], np.float32)
+_HIGHLIGHT = np.array([105, 105, 70], np.float32).reshape(3, 1, 1)
 _NOISE_STREAM = 0x5EED
+_LEAST_BLUR_PX = 0.25
+_JPEG_SHARE = 0.5
 
 
 def render(masks: Masks, style: BoardStyle, rng: np.random.Generator, px: int) -> Image:
@@ -30,19 +32,19 @@ def render(masks: Masks, style: BoardStyle, rng: np.random.Generator, px: int) -
 
 
 def _plane(mask: Mask, px: int) -> Plane | None:
-    """The mask at the photograph's size, 0 to 1; None where there is nothing on it."""
+    """Return the mask at the photograph's size, 0 to 1; None where there is nothing on it."""
     if not cv2.countNonZero(mask):
         return None
     small = cv2.resize(mask, (px, px), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) * np.float32(1 / 255)
 
 
-def _blur(plane: Plane, sigma_px: float) -> Plane:
+def _blur(plane: npt.NDArray[np.float32], sigma_px: float) -> Plane:
     return cv2.GaussianBlur(plane, (0, 0), sigma_px).astype(np.float32, copy=False)
 
 
 def _slope(plane: Plane, angle: float) -> Plane:
-    """The directional derivative towards the light: positive on the lit side."""
+    """Return the directional derivative towards the light: positive on the lit side."""
     x, y = np.cos(angle) / 8, np.sin(angle) / 8
     kernel = np.array([[-x - y, -2 * y, x - y], [-2 * x, 0, 2 * x], [y - x, 2 * y, x + y]])
     return cv2.filter2D(plane, cv2.CV_32F, kernel.astype(np.float32)).astype(np.float32, copy=False)
@@ -50,16 +52,16 @@ def _slope(plane: Plane, angle: float) -> Plane:
 
 def _blend(image: Plane, colour: Plane, alpha: Plane) -> None:
     """Lay ``colour`` over ``image`` where ``alpha`` is 1, in place."""
-    image += (colour - image) * alpha[..., None]
+    image += (colour - image) * alpha
 
 
 def _colour(values: tuple[float, float, float]) -> Plane:
-    return np.array(values, np.float32)
+    return np.array(values, np.float32).reshape(3, 1, 1)
 
 
 @lru_cache(maxsize=8)
 def _noise_bank(px: int, sigma_px: float) -> Plane:
-    """A sheet of noise that every tile cuts a random piece from: drawing it anew would be slow."""
+    """Return the sheet of noise that every tile cuts a piece from: drawing anew is slow."""
     rng = np.random.default_rng((_NOISE_STREAM, px))
     sheet = rng.standard_normal((px + 192, px + 192, 3), dtype=np.float32)
     if sigma_px > 0:
@@ -83,25 +85,26 @@ def _board(masks: Masks, style: BoardStyle, rng: np.random.Generator, px: int) -
     tone = copper + np.float32(4 * style.edge_tone) * soft * (1 - soft)
     tone -= np.float32(style.shadow) * _blur(copper, 0.03 * px) * (1 - copper)
     patch = _plane(masks.patch, px)
-    if patch is not None and rng.random() < style.flat_defects:
+    if patch is not None and chance(rng, style.flat_defects):
         slope *= 1 - patch
-        tone += patch * (copper * np.float32(rng.normal(0, 0.12)) + (soft - tone) * 0)
+        tone += patch * copper * np.float32(rng.normal(0, 0.12))
     tone += _noise(px, 2.0, rng)[..., 0] * np.float32(0.012 * style.grain)
     low, span = _colour(style.substrate), _colour(style.copper) - _colour(style.substrate)
-    image: Plane = low + tone[..., None] * span
-    image += np.maximum(slope, 0)[..., None] * _HIGHLIGHT
-    image *= (1 + np.minimum(slope, 0) * 0.6)[..., None]
+    shade = 1 + np.minimum(slope, 0) * np.float32(0.6)
+    image: Plane = (tone * shade) * span
+    image += low * shade
+    image += np.maximum(slope, 0) * _HIGHLIGHT
     return image
 
 
 def _tin(image: Plane, masks: Masks, style: BoardStyle, rng: np.random.Generator) -> None:
-    """Tinned pads, the bump or the dark hole in their middle, and the holes that did not open."""
-    px = len(image)
+    """Lay in tinned pads, what is in their middle, and the holes that did not open."""
+    px = image.shape[-1]
     pad = _plane(masks.pad, px)
     if pad is None:
         return
-    around = cv2.dilate(pad, np.ones((3, 3), np.uint8))
-    image *= (1 - np.float32(style.halo * 0.6) * _blur(around, 0.012 * px + 0.5))[..., None]
+    around: Plane = cv2.dilate(pad, np.ones((3, 3), np.uint8)).astype(np.float32, copy=False)
+    image *= 1 - np.float32(style.halo * 0.6) * _blur(around, 0.012 * px + 0.5)
     soft = _blur(pad, 0.8)
     shine = 1 + _slope(soft, style.light_angle) * 0.8 - (1 - soft) * 0.6
     shine += _noise(px, 1.0, rng)[..., 1] * 0.07
@@ -110,7 +113,7 @@ def _tin(image: Plane, masks: Masks, style: BoardStyle, rng: np.random.Generator
         round_hole = _blur(hole, 0.9)
         shine += _slope(round_hole, style.light_angle + 0.6) * 1.1
         shine -= 0.9 * round_hole * (1 - round_hole) - 0.12 * _blur(hole, 0.03 * px)
-    _blend(image, shine[..., None] * _colour(style.silver), pad)
+    _blend(image, shine * _colour(style.silver), pad)
     if hole is not None and style.open_holes:
         _blend(image, _colour(style.void) * 0.4, hole)
     void = _plane(masks.void, px)
@@ -121,7 +124,7 @@ def _tin(image: Plane, masks: Masks, style: BoardStyle, rng: np.random.Generator
 
 def _vias(image: Plane, masks: Masks, style: BoardStyle, rng: np.random.Generator) -> None:
     del rng
-    ring, hole = _plane(masks.via, len(image)), _plane(masks.via_hole, len(image))
+    ring, hole = _plane(masks.via, image.shape[-1]), _plane(masks.via_hole, image.shape[-1])
     if ring is not None:
         _blend(image, _colour(style.via_ring), ring * 0.8)
     if hole is not None:
@@ -129,38 +132,37 @@ def _vias(image: Plane, masks: Masks, style: BoardStyle, rng: np.random.Generato
 
 
 def _print(image: Plane, masks: Masks, style: BoardStyle, rng: np.random.Generator) -> None:
-    silk = _plane(masks.silk, len(image))
+    silk = _plane(masks.silk, image.shape[-1])
     if silk is None:
         return
     alpha = _blur(silk, 0.5) * np.float32(0.9)
-    alpha *= 1 + np.float32(0.08) * _noise(len(image), 1.0, rng)[..., 2]
+    alpha *= 1 + np.float32(0.08) * _noise(image.shape[-1], 1.0, rng)[..., 2]
     _blend(image, _colour(style.silk), alpha)
 
 
 def _background(image: Plane, masks: Masks, style: BoardStyle, rng: np.random.Generator) -> None:
-    """What lies beside the board, and the pale rim where the board was cut."""
-    outside = _plane(masks.outside, len(image))
+    """Lay in what lies beside the board, and the pale rim where the board was cut."""
+    outside = _plane(masks.outside, image.shape[-1])
     if outside is None:
         return
-    rim = _blur(outside, 0.015 * len(image) + 0.5) * np.float32(rng.uniform(0.1, 0.6))
+    rim = _blur(outside, 0.015 * image.shape[-1] + 0.5) * np.float32(rng.uniform(0.1, 0.6))
     _blend(image, _colour(style.copper) * 1.2, rim)
     _blend(image, _colour(style.background), _blur(outside, 0.7))
 
 
 def _camera(image: Plane, style: BoardStyle, rng: np.random.Generator) -> Image:
     """Uneven light, exposure, white balance, blur, sensor noise and JPEG."""
-    px = len(image)
+    px = image.shape[-1]
     corners = 1 + rng.normal(0, style.gradient * 0.5, (2, 2)).astype(np.float32)
-    light = cv2.resize(corners, (px, px), interpolation=cv2.INTER_LINEAR)
-    image *= light[..., None]
+    image *= cv2.resize(corners, (px, px), interpolation=cv2.INTER_LINEAR)
     image *= _colour(style.white_balance) * np.float32(style.exposure * rng.normal(1, 0.05))
+    picture = cv2.merge([image[0], image[1], image[2]])
     sigma = style.blur_px * px / 128 * float(rng.uniform(0.6, 1.4))
-    if sigma > 0.25:  # noqa: PLR2004  (less changes nothing)
-        image = _blur(image, sigma)
-    image += _noise(px, 0.0, rng) * np.float32(style.noise * 0.5)
-    image += _noise(px, 0.8, rng) * np.float32(style.noise * 0.5)
-    photo: Image = np.clip(image, 0, 255).astype(np.uint8)
-    return _jpeg(photo, style.jpeg_quality) if rng.random() < 0.5 else photo  # noqa: PLR2004
+    if sigma > _LEAST_BLUR_PX:
+        picture = cv2.GaussianBlur(picture, (0, 0), sigma)
+    grain = _noise(px, 0.5, rng) * np.float32(style.noise * 0.8)
+    photo = cv2.add(picture, grain, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
+    return _jpeg(photo, style.jpeg_quality) if chance(rng, _JPEG_SHARE) else photo
 
 
 def _jpeg(photo: Image, quality: int) -> Image:

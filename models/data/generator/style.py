@@ -10,6 +10,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from models.data.generator.geometry import chance
+
 _BOARD_STREAM = 0xB0A2D
 
 Colour = tuple[float, float, float]
@@ -96,7 +98,7 @@ def _around(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
 
 
 def _colours(rng: np.random.Generator) -> dict[str, object]:
-    green = rng.random() < _GREEN_SHARE
+    green = chance(rng, _GREEN_SHARE)
     table = _GREENS if green else _OTHERS
     substrate, copper = table[int(rng.integers(len(table)))]
     return {
@@ -106,7 +108,7 @@ def _colours(rng: np.random.Generator) -> dict[str, object]:
         "silk": _around(rng, (176, 184, 172), 0.06),
         "background": _around(rng, (158, 150, 160), 0.12),
         "via_ring": _around(rng, (120, 108, 40), 0.12),
-        "void": _around(rng, (8, 36, 12) if rng.random() < 0.75 else substrate, 0.25),
+        "void": _around(rng, (8, 36, 12) if chance(rng, 0.75) else substrate, 0.25),
         "white_balance": tuple(float(gain) for gain in rng.normal(1.0, 0.04, 3)),
     }
 
@@ -121,7 +123,7 @@ def _design(rng: np.random.Generator) -> dict[str, object]:
         "pad_pitch": _uniform(rng, 1.25, 1.9),
         "pad_shapes": tuple(str(s) for s in rng.choice(shapes, count, p=(0.5, 0.25, 0.15, 0.1))),
         "hole_ratio": _uniform(rng, 0.35, 0.6),
-        "open_holes": bool(rng.random() < 0.15),
+        "open_holes": chance(rng, 0.15),
         "diagonal_share": _uniform(rng, 0.0, 0.35),
         "pour_share": float(rng.choice((0.1, 0.5, 0.9))),
         "clearance": _uniform(rng, 0.45, 0.9),
@@ -129,9 +131,9 @@ def _design(rng: np.random.Generator) -> dict[str, object]:
         "fill_pitch": _uniform(rng, 0.05, 0.1),
         "silk_share": float(rng.choice((0.0, 0.15, 0.6))),
         "via_share": _uniform(rng, 0.0, 0.6),
-        "via_tinned": bool(rng.random() < 0.5),
+        "via_tinned": chance(rng, 0.5),
         "junction_share": float(rng.choice((0.0, 0.3, 0.7))),
-        "teardrop": bool(rng.random() < 0.3),
+        "teardrop": chance(rng, 0.3),
         "aspect": float(np.exp(abs(rng.normal(0, 0.3)))),
     }
 
