@@ -54,7 +54,6 @@ def generate(
 def train_command(
     variant: Annotated[str, typer.Option(help="A name that `networks` lists")],
     work: Work = Path("var/lab"),
-    steps: Annotated[int, typer.Option(help="Optimiser steps")] = 2000,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
 ) -> None:
     """Train one variant on generated and DeepPCB tiles; export its graphs."""
@@ -64,7 +63,7 @@ def train_command(
 
     with _bar() as report:
         pool = build_pool(work / "pool", PoolRecipe(), lambda i, n: report("tiles", i, n))
-        recipe = Recipe(steps=steps, threads=threads)
+        recipe = Recipe(threads=threads)
         folder = starter.train_variant(variant, pool, recipe, work, report)
     files = starter.export_trained(variant, folder)
     console.print(f"{variant}: {files.variant.parameters:,} parameters in {folder}")
@@ -87,7 +86,6 @@ def starter_command(
     out: Out = Path("releases/starter"),
     work: Work = Path("var/lab"),
     number: Annotated[int, typer.Option(help="Release number")] = 1,
-    steps: Annotated[int, typer.Option(help="Optimiser steps per variant")] = 2000,
     threads: Annotated[int, typer.Option(help="CPU threads for training")] = 1,
 ) -> None:
     """Make the starter release from nothing; a stopped run goes on where it was."""
@@ -100,7 +98,7 @@ def starter_command(
             out,
             number=number,
             work=work,
-            recipe=Recipe(steps=steps, threads=threads),
+            recipe=Recipe(threads=threads),
             pool_recipe=PoolRecipe(),
             report=report,
         )

@@ -7,10 +7,11 @@ generated boards that no training tile comes from.
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from contract.architecture import ArchitectureSpec
+from contract.architecture import ArchitectureSpec, spec_hash
 from contract.measurement import FrontierPoint
 from contract.plan import FULL, HEAD, Plan, Scope
 from contract.release import Release
@@ -22,7 +23,7 @@ from models.measure import VariantFiles, boards_in, measure_point
 from models.networks import build
 from models.networks.registry import NETWORKS, STARTER
 from models.release import write_release
-from models.train import WEIGHTS_FILE, Recipe, load_weights, train
+from models.train import RECORD_FILE, WEIGHTS_FILE, Recipe, load_weights, train
 from models.variant import INFERENCE_FILE, describe_variant
 
 TASK = "pcb-adapt"
@@ -80,14 +81,46 @@ def _plan(px: int, cut: str) -> Plan:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of training at one input size; a later one begins with the earlier's weights."""
+
+    px: int
+    steps: int
+    learning_rate: float = 3e-3
+
+
+PHASES: dict[str, tuple[Phase, ...]] = {
+    "rx-2xs-064": (Phase(px=64, steps=2500),),
+    "rx-xs-096": (Phase(px=96, steps=1500),),
+    "rx-s-128": (Phase(px=128, steps=1000),),
+    "rx-m-128": (Phase(px=128, steps=1000),),
+    "rx-m-192": (Phase(px=128, steps=1000), Phase(px=192, steps=250, learning_rate=1e-3)),
+    "rx-l-224": (Phase(px=128, steps=800), Phase(px=224, steps=200, learning_rate=1e-3)),
+}
+"""Small pictures first: most of what a large network learns, it learns as well on them."""
+
+
 def train_variant(name: str, pool: Pool, recipe: Recipe, work: Path, report: Report) -> Path:
-    """Train one registry entry unless it is done; return its folder."""
-    folder = work / "variants" / name
-    if not (folder / "train.json").is_file():
-        train(
-            NETWORKS[name], pool, recipe, folder, lambda i, n, text: report(f"{name}: {text}", i, n)
-        )
+    """Train one registry entry through its phases, or what is missing; return its folder.
+
+    Two entries that share a phase (the same network at another size) share its weights.
+    """
+    start: Path | None = None
+    folder = work
+    for number, phase in enumerate(PHASES[name], start=1):
+        spec = NETWORKS[name].model_copy(update={"input_px": phase.px})
+        folder = work / "trained" / f"{spec_hash(spec)[:12]}-{phase.steps}"
+        changes = {"steps": phase.steps, "learning_rate": phase.learning_rate}
+        if not (folder / RECORD_FILE).is_file():
+            tell = partial(_tell, report, f"{name} phase {number}")
+            train(spec, pool, replace(recipe, **changes), folder, tell, start)  # type: ignore[arg-type]
+        start = folder / WEIGHTS_FILE
     return folder
+
+
+def _tell(report: Report, stage: str, done: int, total: int, text: str) -> None:
+    report(f"{stage}: {text}", done, total)
 
 
 def export_trained(name: str, folder: Path) -> VariantFiles:

@@ -43,7 +43,7 @@ class Recipe:
     warmup_fraction: float = 0.1
     label_smoothing: float = 0.05
     localisation_weight: float = 1.0
-    evaluate_every: int = 200
+    evaluate_every: int = 100
     threads: int = 1
     seed: int = 0
 
@@ -73,15 +73,19 @@ def train(
     recipe: Recipe,
     out_dir: Path,
     report: Callable[[int, int, str], None],
+    start: Path | None = None,
 ) -> dict[str, object]:
     """Train ``spec`` on ``pool`` and write weights and a record into ``out_dir``.
 
+    ``start`` names weights to begin with, of the same network at any size; None begins afresh.
     ``report(done_steps, total_steps, text)`` is called after every step. Returns the record.
     Raises LossNotFiniteError; on it, and on a kill, the last checkpoint stays usable.
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     network = build(spec, channels_last=True)
+    if start:
+        load_weights(network, start)
     where = Localiser(network)
     optimiser = torch.optim.AdamW(
         [*network.parameters(), *where.parameters()],
