@@ -1,7 +1,7 @@
 """``python -m models COMMAND``: picks the program and loads nothing else.
 
-``finetune`` and ``latency`` run on boxes under a memory cap, so they must not pay for the lab's
-imports; every other command is the lab's.
+``finetune``, ``floor`` and ``latency`` run on boxes under a memory cap, so they must not pay for
+the lab's imports; every other command is the lab's.
 """
 
 import sys
@@ -13,6 +13,10 @@ def main(argv: list[str]) -> int:
         from models.finetune.program import main as finetune  # noqa: PLC0415 - light by design
 
         return finetune(argv[1:])
+    if argv[:1] == ["floor"]:
+        from models.finetune.program import print_floor  # noqa: PLC0415 - light by design
+
+        return print_floor(argv[1:])
     if argv[:1] == ["latency"]:
         from models.latency import main as latency  # noqa: PLC0415 - light by design
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from contract.finetune import EXIT_BAD_INPUT, RESULT_FILE, FinetuneResult
+from contract.finetune import EXIT_BAD_INPUT, EXIT_DONE, RESULT_FILE, FinetuneResult
 from models.finetune.errors import BadJobError, FinetuneError, NeedsFrugalityError
 from models.finetune.files import write_bytes
 from models.finetune.job import load_job
@@ -72,3 +72,16 @@ def _refuse(path: Path, refusal: BadJobError) -> int:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, FinetuneError):
         print("the job names no usable output_dir: no result file", file=sys.stderr)
     return refusal.exit_code
+
+
+def print_floor(argv: list[str]) -> int:
+    """Print this program's RSS after its imports, as one JSON line: what any job starts from."""
+    if argv:
+        print("usage: python -m models floor", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    for name in _ONE_THREAD:
+        os.environ[name] = "1"
+    from models.finetune.sequence import floor_bytes  # noqa: PLC0415 - after the variables
+
+    print(json.dumps({"floor_bytes": floor_bytes()}))
+    return EXIT_DONE

@@ -106,6 +106,12 @@ def versions() -> dict[str, str]:
     }
 
 
+def floor_bytes() -> int:
+    """Return the RSS of this process before a job has begun."""
+    tune_allocator()
+    return MemoryGuard(None).floor_bytes
+
+
 def output_folder(job: FinetuneJob) -> Path:
     """Return the job's output folder, made if need be; raises BadInputError."""
     folder = Path(job.output_dir)
