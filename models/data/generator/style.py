@@ -34,6 +34,7 @@ _OTHERS: tuple[tuple[Colour, Colour], ...] = (
     ((70, 58, 30), (190, 120, 70)),
 )
 _GREEN_SHARE = 0.75
+_USUAL_GREEN_SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +101,17 @@ def _around(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
 def _colours(rng: np.random.Generator) -> dict[str, object]:
     green = chance(rng, _GREEN_SHARE)
     table = _GREENS if green else _OTHERS
-    substrate, copper = table[int(rng.integers(len(table)))]
+    usual = green and chance(rng, _USUAL_GREEN_SHARE)
+    substrate, copper = table[int(rng.integers(2 if usual else len(table)))]
     return {
         "substrate": _around(rng, substrate, 0.08),
         "copper": _around(rng, copper, 0.08),
-        "silver": _around(rng, (150, 146, 132), 0.1),
+        "silver": _around(rng, (150, 146, 134), 0.06),
         "silk": _around(rng, (176, 184, 172), 0.06),
         "background": _around(rng, (158, 150, 160), 0.12),
         "via_ring": _around(rng, (120, 108, 40), 0.12),
         "void": _around(rng, (8, 36, 12) if chance(rng, 0.75) else substrate, 0.25),
-        "white_balance": tuple(float(gain) for gain in rng.normal(1.0, 0.04, 3)),
+        "white_balance": tuple(float(gain) for gain in rng.normal(1.0, 0.03, 3)),
     }
 
 
@@ -118,18 +120,18 @@ def _design(rng: np.random.Generator) -> dict[str, object]:
     count = int(rng.integers(1, 4))
     return {
         "track_width": float(np.exp(rng.uniform(np.log(0.032), np.log(0.13)))),
-        "track_gap": _uniform(rng, 0.5, 1.6),
+        "track_gap": _uniform(rng, 0.45, 1.5),
         "pad_scale": _uniform(rng, 1.3, 2.4),
         "pad_pitch": _uniform(rng, 1.25, 1.9),
         "pad_shapes": tuple(str(s) for s in rng.choice(shapes, count, p=(0.5, 0.25, 0.15, 0.1))),
         "hole_ratio": _uniform(rng, 0.35, 0.6),
         "open_holes": chance(rng, 0.15),
         "diagonal_share": _uniform(rng, 0.0, 0.35),
-        "pour_share": float(rng.choice((0.1, 0.5, 0.9))),
-        "clearance": _uniform(rng, 0.45, 0.9),
+        "pour_share": float(rng.choice((0.15, 0.6, 0.95))),
+        "clearance": _uniform(rng, 0.35, 0.9),
         "pour_fill": str(rng.choice(("solid", "dots", "hatch"), p=(0.78, 0.16, 0.06))),
         "fill_pitch": _uniform(rng, 0.05, 0.1),
-        "silk_share": float(rng.choice((0.0, 0.15, 0.6))),
+        "silk_share": float(rng.choice((0.0, 0.1, 0.4))),
         "via_share": _uniform(rng, 0.0, 0.6),
         "via_tinned": chance(rng, 0.5),
         "junction_share": float(rng.choice((0.0, 0.3, 0.7))),
@@ -143,7 +145,7 @@ def _camera(rng: np.random.Generator) -> dict[str, object]:
         "light_angle": _uniform(rng, 0, 2 * np.pi),
         "relief": _uniform(rng, 0.0, 0.9),
         "edge_tone": _uniform(rng, -0.25, 0.35),
-        "shadow": _uniform(rng, 0.0, 0.45),
+        "shadow": _uniform(rng, 0.0, 0.6),
         "halo": _uniform(rng, 0.2, 0.9),
         "gradient": _uniform(rng, 0.02, 0.2),
         "exposure": _uniform(rng, 0.75, 1.35),
@@ -151,5 +153,5 @@ def _camera(rng: np.random.Generator) -> dict[str, object]:
         "noise": _uniform(rng, 1.0, 6.0),
         "grain": _uniform(rng, 0.0, 3.0),
         "jpeg_quality": int(rng.integers(60, 98)),
-        "flat_defects": float(rng.choice((0.2, 0.8))),
+        "flat_defects": float(rng.choice((0.3, 0.9))),
     }
