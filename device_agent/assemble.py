@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
+import psutil
 
 from contract.desired import DesiredState
 from contract.device import DeviceProfile
@@ -27,6 +28,8 @@ from device_agent.shelf import Shelf
 from device_agent.state import StateStore
 from device_agent.trainer import Trainer, TrainerLimits
 from device_agent.world import World
+
+_STEP_BYTES = 16_000_000
 
 
 def _ignore(_: FinetuneProgress) -> None:
@@ -89,11 +92,20 @@ def profiler(settings: AgentSettings, paths: StatePaths) -> Callable[[], DeviceP
             state=paths.root,
             cache=paths.probe,
             operator_cap_bytes=settings.ram_cap,
-            agent_bytes=settings.allowance_bytes,
+            agent_bytes=own_bytes(settings.allowance_bytes),
             cap_kinds=kinds,
         )
 
     return take
+
+
+def own_bytes(allowance_bytes: int) -> int:
+    """Return what the agent takes of the cap: the allowance, or more where it has outgrown that.
+
+    More is counted in steps of 16 MB (a large model being served), so that it does not flap.
+    """
+    rss_bytes = psutil.Process().memory_info().rss
+    return max(allowance_bytes, -(-rss_bytes // _STEP_BYTES) * _STEP_BYTES)
 
 
 def make_predictor(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -14,6 +13,7 @@ from typing import Any
 from contract.device import DeviceProfile
 from contract.finetune import FinetuneProgress
 from contract.report import EventBody, ReportBody
+from device_agent.children import quiet_environment
 from device_agent.client import ServerClient
 from device_agent.fetch import Cache
 from device_agent.outbox import Outbox
@@ -88,10 +88,9 @@ def try_model_in_child(model: Path, manifest: Manifest) -> str | None:
         str(model),
         *map(str, numbers),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - our own module
-            command, capture_output=True, timeout=_TRIAL_S, check=True, env=environment
+            command, capture_output=True, timeout=_TRIAL_S, check=True, env=quiet_environment()
         )
         answer: dict[str, Any] = json.loads(done.stdout)
     except subprocess.TimeoutExpired:

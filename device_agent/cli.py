@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from device_agent.agent import Agent
 from device_agent.assemble import make_predictor, open_agent, open_desk
+from device_agent.children import QUIET
 from device_agent.display import print_prediction, print_status, progress_writer
 from device_agent.errors import AgentError, BadImageError, StoppedError
 from device_agent.log import configure_logging
@@ -192,5 +193,5 @@ class _ending:  # noqa: N801 - reads as a statement
 
 def main() -> None:
     """Entry point of the console script."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.update(QUIET)
     app()

@@ -22,6 +22,7 @@ from contract.problem import Problem
 from contract.report import ReportBatch, ReportReceipts
 from device_agent.errors import (
     AgentError,
+    BadAddressError,
     NonsenseError,
     NotLetInError,
     RefusedError,
@@ -67,13 +68,14 @@ def open_http(server: str, ca_file: str | None = None) -> httpx2.Client:
     import ssl  # noqa: PLC0415 - only for https
 
     verify = ssl.create_default_context(cafile=ca_file) if server.startswith("https") else False
-    return httpx2.Client(
-        base_url=server,
-        timeout=TIMEOUT,
-        verify=verify,
-        follow_redirects=False,
-        limits=httpx2.Limits(max_connections=4, max_keepalive_connections=1),
-    )
+    with named_transport_errors():
+        return httpx2.Client(
+            base_url=server,
+            timeout=TIMEOUT,
+            verify=verify,
+            follow_redirects=False,
+            limits=httpx2.Limits(max_connections=4, max_keepalive_connections=1),
+        )
 
 
 class ServerClient:
@@ -181,6 +183,9 @@ def named_transport_errors() -> Iterator[None]:
     except httpx2.TimeoutException as exc:
         message = "the server did not answer in time; the agent will call again"
         raise ServerAwayError(message) from exc
+    except (httpx2.InvalidURL, UnicodeEncodeError) as exc:
+        message = f"--server or the token has characters that cannot be sent ({exc}); check both"
+        raise BadAddressError(message) from exc
     except (httpx2.RequestError, httpx2.StreamError) as exc:
         message = f"the server cannot be reached ({exc}); check --server and the network"
         raise ServerAwayError(message) from exc

@@ -52,6 +52,11 @@ class NonsenseError(AgentError):
         )
 
 
+class BadAddressError(AgentError):
+    exit_code = 2
+    name = "bad_address"
+
+
 class RefusedError(AgentError):
     """A 4xx with the server's own words."""
 

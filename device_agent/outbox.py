@@ -18,13 +18,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from contract.report import InferenceSummaryBody, Report, ReportBatch, ReportBody
-from device_agent.errors import DiskFullError, StateError
+from device_agent.errors import AgentError, DiskFullError, StateError
 from device_agent.files import named_disk_errors
 
+log = structlog.get_logger()
 BATCH = 200
 _BATCH_BYTES = 400_000
 _LONGEST_WINDOW_S = 86_400
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reports (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -51,11 +55,25 @@ class Outbox:
         first = int(time.time() * 1000) if first_sequence is None else first_sequence
         try:
             self._database = self._open(first)
-        except sqlite3.DatabaseError:
-            path.replace(path.with_name(f"{path.name}.corrupt"))
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        except sqlite3.DatabaseError as exc:
+            if exc.sqlite_errorcode & 0xFF not in _DAMAGED:
+                raise self._named(exc) from exc
+            self._put_aside()
             self._database = self._open(first)
+
+    def _put_aside(self) -> None:
+        log.error("outbox_damaged", kept_as=f"{self._path.name}.corrupt")
+        self._path.replace(self._path.with_name(f"{self._path.name}.corrupt"))
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    def _named(self, exc: sqlite3.DatabaseError) -> AgentError:
+        if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            return DiskFullError(self._path)
+        return StateError(
+            f"{self._path} cannot be used ({exc}); see that the agent may write there and that no "
+            "other program holds it"
+        )
 
     def _open(self, first_sequence: int) -> sqlite3.Connection:
         with named_disk_errors(self._path):
@@ -159,11 +177,8 @@ class Outbox:
         except BaseException as exc:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
-            if isinstance(exc, sqlite3.OperationalError) and "full" in str(exc):
-                raise DiskFullError(self._path) from exc
             if isinstance(exc, sqlite3.DatabaseError):
-                message = f"{self._path} cannot be written ({exc}); move it away and start again"
-                raise StateError(message) from exc
+                raise self._named(exc) from exc
             raise
 
     def _shrink(self) -> None:

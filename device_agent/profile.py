@@ -22,6 +22,7 @@ from contract.base import Message
 from contract.device import DeviceProfile
 from device_agent.accelerators import Ask, ask_program, find_accelerators
 from device_agent.cgroup import cgroup_limit_bytes
+from device_agent.children import quiet_environment
 from device_agent.errors import AgentError, DataUnusableError
 from device_agent.files import write_atomic
 
@@ -53,10 +54,13 @@ class Probed(Message):
 def run_probe() -> dict[str, Any]:
     """Run the measuring child (about a second); raises ProbeFailedError."""
     command = [sys.executable, "-m", "device_agent.probe"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - our own module
-            command, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=True, env=environment
+            command,
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=True,
+            env=quiet_environment(),
         )
         answer: dict[str, Any] = json.loads(done.stdout)
         answer["runtime_floor_bytes"] = ask_floor() or answer["runtime_floor_bytes"]
@@ -71,10 +75,13 @@ def run_probe() -> dict[str, Any]:
 def ask_floor() -> int | None:
     """Return the fine-tune program's own RSS after its imports; None where it does not tell."""
     command = [sys.executable, "-m", "models", "floor"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - our own program
-            command, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=True, env=environment
+            command,
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=True,
+            env=quiet_environment(),
         )
         floor_bytes = json.loads(done.stdout)["floor_bytes"]
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""onnxruntime as a box runs it: one thread, no memory arena, no memory pattern, CPU.
+"""onnxruntime as a box runs it: CPU, one thread, no memory arena or pattern, no telemetry.
 
 Importing this module loads nothing; ``open_session`` loads onnxruntime on first use.
 """
@@ -6,6 +6,8 @@ Importing this module loads nothing; ``open_session`` loads onnxruntime on first
 import os
 from pathlib import Path
 from typing import Any, Protocol
+
+from device_agent.children import QUIET
 
 
 class Session(Protocol):
@@ -16,7 +18,7 @@ class Session(Protocol):
 
 def open_session(model: Path) -> Session:
     """Load ``model``; raises what onnxruntime raises (the caller names it)."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.update(QUIET)
     import onnxruntime as ort  # noqa: PLC0415 - 20 MB that an idle agent does not pay
 
     options = ort.SessionOptions()

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from contract.finetune import RESULT_FILE, FinetuneJob, FinetuneProgress, FinetuneResult
 from device_agent.caps import WATCHDOG
 from device_agent.cgroup import CapGroup, make_cap_group, sweep_cap_groups
+from device_agent.children import quiet_environment
 from device_agent.files import named_disk_errors, write_atomic
 from device_agent.lines import read_lines
 from device_agent.watchdog import Watchdog, kill_group
@@ -148,13 +149,12 @@ class Trainer:
     ) -> "subprocess.Popen[bytes]":
         procs = "-" if group is None else str(group.procs)
         leash = (sys.executable, "-m", "device_agent.leash", str(os.getpid()), procs)
-        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **os.environ}
         return subprocess.Popen(  # noqa: S603 - our own program, or a test's
             [*leash, *self.command, str(job_path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env=environment,
+            env=quiet_environment(),
             start_new_session=True,
         )
 

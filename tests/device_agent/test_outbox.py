@@ -148,7 +148,7 @@ def test_a_lock_by_another_program_is_named(tmp_path):
         outbox._database.execute("PRAGMA busy_timeout=0")  # noqa: SLF001
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StateError, match="move it away"):
+        with pytest.raises(StateError, match="no other program holds it"):
             outbox.add("a", OUTCOME, NOW)
         other.close()
 
