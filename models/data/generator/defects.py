@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from models.data.generator import geometry
+from models.data.generator.canvas import Masks
 from models.data.generator.geometry import Mask, Points, chance
-from models.data.generator.layout import Masks
 
 DEFECT_KINDS = (
     "open", "short", "mousebite", "spur", "spurious_copper", "pin_hole", "missing_hole",

@@ -7,8 +7,8 @@ changing the copper, so that a defect in it stays a defect.
 import cv2
 import numpy as np
 
+from models.data.generator.canvas import Masks
 from models.data.generator.geometry import Mask, chance
-from models.data.generator.layout import Masks
 from models.data.generator.render import render
 from models.data.generator.style import board_style
 from models.data.generator.tiles import Tile, cells

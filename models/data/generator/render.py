@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.data.generator.canvas import Masks
 from models.data.generator.geometry import Mask, chance
-from models.data.generator.layout import Masks
 from models.data.generator.style import BoardStyle
 
 Plane = npt.NDArray[np.float32]

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.data.generator.canvas import Layout
 from models.data.generator.defects import DEFECT_KINDS, apply_defect
 from models.data.generator.geometry import Mask, chance
-from models.data.generator.layout import Layout, Scene, draw_layout
+from models.data.generator.layout import Scene, draw_layout
 from models.data.generator.render import Image, render
 from models.data.generator.style import BoardStyle, board_style
 
