@@ -228,6 +228,7 @@ class Agent:
             except RetryStep as exc:
                 self._count_attempt(exc)
             except StoppedError:
+                self._save(self.state.model_copy(update={"starts": self.state.starts - 1}))
                 if self._newer is None:
                     raise
                 newer, self._newer = self._newer, None
