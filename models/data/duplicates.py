@@ -95,10 +95,13 @@ def group_duplicates(
 
 def straddling(prints: Sequence[Fingerprint], sides: Sequence[int], bits: int) -> list[int]:
     """Return the images with a copy on another side of a split; exact copies always count."""
-    side = np.asarray(sides)
-    links = np.concatenate([_pairs(prints, bits), _exact_pairs(prints)])
-    crossing = links[side[links[:, 0]] != side[links[:, 1]]]
-    return [int(k) for k in np.unique(crossing)]
+    side = np.asarray(sides, np.int64)
+    links = _pairs(prints, bits)
+    near = links[side[links[:, 0]] != side[links[:, 1]]]
+    exact = _by_digest(prints)
+    seen_on = [set(side[exact == group]) for group in range(int(exact.max(initial=-1)) + 1)]
+    equal = [k for k, group in enumerate(exact) if len(seen_on[group]) > 1]
+    return sorted({*near.ravel().tolist(), *equal})
 
 
 @lru_cache(maxsize=1)
@@ -142,14 +145,6 @@ def _bits(waves: npt.NDArray[np.float64]) -> int:
 def _by_digest(prints: Sequence[Fingerprint]) -> Groups:
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(p.digest, len(first)) for p in prints], np.int64)
-
-
-def _exact_pairs(prints: Sequence[Fingerprint]) -> Groups:
-    """Link every image to each earlier run of its equals: consecutive equals suffice."""
-    order = np.argsort(_by_digest(prints), kind="stable")
-    same = _by_digest(prints)[order]
-    pairs: Groups = np.stack([order[:-1], order[1:]], axis=1)[same[:-1] == same[1:]]
-    return pairs
 
 
 def _pairs(prints: Sequence[Fingerprint], bits: int) -> Groups:

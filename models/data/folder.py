@@ -134,7 +134,7 @@ def load_image(path: Path, px: int, channels: int) -> Pixels:
     mode = "RGB" if channels == _RGB_CHANNELS else "L"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # what Pillow warns of, we check or raise
             with Image.open(path) as image:
                 return _decoded(image, path, px, mode)
     except Image.DecompressionBombError as exc:
