@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 
 from contract.device import DeviceProfile, Registration
-from contract.report import ProfileBody
+from contract.report import OutcomeBody, ProfileBody
 from device_agent.absorb import absorb, same_work
 from device_agent.backoff import backoff_s, told_wait_s
 from device_agent.box import Box
@@ -26,6 +26,7 @@ from device_agent.errors import (
     SupersededError,
 )
 from device_agent.profile import profile_changed
+from device_agent.shelf import Manifest
 from device_agent.state import SETTLED, WORKING, BoxState, Identity, Step, advance
 from device_agent.steps import (
     MOST_ATTEMPTS,
@@ -35,6 +36,7 @@ from device_agent.steps import (
     RetryStep,
     clear,
     reject,
+    still_active,
     told,
     train,
     with_seen_floor,
@@ -213,8 +215,8 @@ class Agent:
             "told", action=poll.desired.action, generation=poll.desired.generation,
             step=state.step, why=poll.desired.why,
         )  # fmt: skip
-        if state.step in {"cloud", "idle"}:
-            outcome = told(state, state.step)
+        outcome = _at_once(state, active)
+        if outcome is not None:
             self.box.report(f"{state.task_id}/outcome", outcome)
             state = state.model_copy(update={"outcome": outcome})
         self._save(state)
@@ -305,3 +307,10 @@ class Agent:
             self._send()
         except AgentError as exc:
             log.warning(exc.name, reason=str(exc), kept=len(self.box.outbox))
+
+
+def _at_once(state: BoxState, active: Manifest | None) -> OutcomeBody | None:
+    """Return the outcome of orders that need no work; None where there is work to do."""
+    if state.step in {"cloud", "idle"}:
+        return told(state, "cloud" if state.step == "cloud" else "idle")
+    return still_active(state, active) if state.step == "active" and active else None

@@ -324,6 +324,17 @@ def _outcome(state: BoxState, status: OutcomeStatus, text: str) -> OutcomeBody:
     )
 
 
+def still_active(state: BoxState, active: Manifest) -> OutcomeBody:
+    """Return the outcome of orders that the active model meets already."""
+    text = f"{active.model_id} is active already and meets the floor"
+    measured = {
+        "balanced_accuracy_after": active.balanced_accuracy,
+        "n_test": active.n_test,
+        "model_sha256": active.sha256,
+    }
+    return _outcome(state, "activated", text).model_copy(update=measured)
+
+
 def told(state: BoxState, status: OutcomeStatus) -> OutcomeBody:
     """Return the outcome of being told ``cloud`` or ``idle``."""
     return _outcome(state, status, state.desired.why if state.desired else "")

@@ -43,6 +43,17 @@ def test_the_second_round_changes_nothing(open_box, fleet):
     assert len(fleet.received) == n_reports
 
 
+def test_new_orders_that_the_active_model_meets_are_answered_without_work(open_box, fleet):
+    open_box().run_once()
+    fleet.generation = 7
+
+    assert open_box("crash").run_once() == "active"
+
+    outcome = fleet.outcomes()[-1]
+    assert (outcome.status, outcome.generation) == ("activated", 7)
+    assert outcome.balanced_accuracy_after == 0.95
+
+
 def test_a_box_registers_once(open_box, fleet):
     open_box().run_once()
     open_box().run_once()

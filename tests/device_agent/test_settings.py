@@ -45,7 +45,7 @@ def test_it_is_frozen():
 
 def test_the_allowance_is_a_constant_for_a_way_of_running():
     assert AgentSettings().allowance_bytes == 80_000_000
-    assert AgentSettings(serve_port=0).allowance_bytes == 160_000_000
+    assert AgentSettings(serve_port=0).allowance_bytes == 128_000_000
 
 
 def test_every_field_explains_itself():
