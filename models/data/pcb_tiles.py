@@ -90,7 +90,7 @@ def without_copies(training: Sequence[Board], tested: Board) -> tuple[tuple[Boar
     Copies are exact, or within `COPY_BITS` of the perceptual hash, flips and turns included.
     """
     training_files = [file for board in training for file in board.files]
-    prints = _fingerprints([*training_files, *tested.files])
+    prints = fingerprints([*training_files, *tested.files])
     sides = [0] * len(training_files) + [1] * len(tested.files)
     copies = {k for k in straddling(prints, sides, COPY_BITS) if sides[k] == 0}
     dropped = {training_files[k].path for k in copies}
@@ -101,5 +101,6 @@ def without_copies(training: Sequence[Board], tested: Board) -> tuple[tuple[Boar
     return cleaned, len(dropped)
 
 
-def _fingerprints(files: Sequence[LabelledFile]) -> list[Fingerprint]:
+def fingerprints(files: Sequence[LabelledFile]) -> list[Fingerprint]:
+    """Return each file's fingerprint, taken from its grey image at one small size."""
     return [fingerprint(load_image(file.path, _FINGERPRINT_PX, 1)) for file in files]

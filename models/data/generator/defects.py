@@ -146,18 +146,24 @@ def _spur(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
         spot, normal = found
         room = edges.run(spot + normal, normal, 4 * track_px, copper=False) or 4 * track_px
         width = max(2.0, track_px * float(rng.uniform(0.3, 0.9)))
-        length = min(track_px * float(rng.uniform(0.5, 1.5)), room * 0.65)
+        length = min(track_px * float(rng.uniform(0.5, 1.5)), room * 0.7, room - 3)
         if length < 0.25 * track_px:
             continue
-        tip = spot + normal * max(1.0, length - (width / 2 if chance(rng, 0.5) else 0))
-        if chance(rng, 0.5):
-            geometry.draw_line(masks.copper, np.array([spot - normal, tip]), width)
-        else:
-            middle = (spot - normal + tip) / 2
-            corners = geometry.bar(middle, normal, float(np.hypot(*(tip - spot))) + 2, width)
-            geometry.draw_polygon(masks.copper, corners)
+        _grow(masks.copper, spot, normal * length, width, rounded=chance(rng, 0.5))
         return True
     return False
+
+
+def _grow(copper: Mask, root: Points, reach: Points, width: float, *, rounded: bool) -> None:
+    """Draw a stub from ``root`` that ends at ``root + reach``, square or round."""
+    length = float(np.hypot(*reach))
+    along = reach / length
+    if rounded and length > width / 2:
+        tip = root + along * (length - width / 2)
+        geometry.draw_line(copper, np.array([root - along, tip]), width)
+    else:
+        middle = root + along * (length - 2) / 2
+        geometry.draw_polygon(copper, geometry.bar(middle, along, length + 2, width))
 
 
 def _spurious_copper(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
@@ -182,7 +188,7 @@ def _spurious_copper(masks: Masks, track_px: float, rng: np.random.Generator) ->
 def _pin_hole(masks: Masks, track_px: float, rng: np.random.Generator) -> bool:
     radius = max(1.5, track_px * float(rng.uniform(0.12, 0.35)))
     solid = masks.copper & ~(masks.pad | masks.via | masks.silk)
-    spot = _deep_spot(solid, radius + 1, rng)
+    spot = _deep_spot(solid, radius * 1.3 + 1.5, rng)
     if spot is None:
         return False
     geometry.draw_blob(masks.copper, spot, radius, rng, 0)

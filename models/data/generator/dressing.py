@@ -56,9 +56,9 @@ def cut_board_edge(layout: Layout) -> None:
     rng, masks = layout.rng, layout.masks
     height, width = masks.outside.shape
     inside = np.zeros_like(masks.outside)
-    cut = (rng.uniform(0.03, 0.3, 4) * layout.side) * (rng.permutation((1, 1, 0, 0)) > 0)
-    if chance(rng, 0.7):
-        cut *= np.eye(4)[int(rng.integers(4))]
+    sides = rng.permutation(4)[: 1 if chance(rng, 0.7) else 2]
+    cut = np.zeros(4)
+    cut[sides] = rng.uniform(0.03, 0.3, len(sides)) * layout.side
     box = np.array([cut[0], cut[1], width - cut[2], height - cut[3]])
     rim = layout.track * float(rng.uniform(0.2, 1.2))
     _box(inside, box, 255)

@@ -47,10 +47,15 @@ def shifted(line: Points, offset_px: float) -> Points:
 
 
 def draw_line(mask: Mask, line: Points, width_px: float, value: int = 255) -> None:
-    """Draw a polyline with round ends and joints."""
+    """Draw a polyline with round ends and joints, as wide as the nearest odd number of pixels."""
     fixed = np.round(line * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    width = max(1, round(width_px))
-    cv2.polylines(mask, [fixed], isClosed=False, color=value, thickness=width, shift=_SUBPIXEL_BITS)
+    pen = _pen(width_px)
+    cv2.polylines(mask, [fixed], isClosed=False, color=value, thickness=pen, shift=_SUBPIXEL_BITS)
+
+
+def _pen(width_px: float) -> int:
+    """Return the thickness with which OpenCV 5 draws ``width_px``: from 3 px on it adds one."""
+    return max(1, 2 * round((width_px - 3) / 2) + 2)
 
 
 def draw_polygon(mask: Mask, corners: Points, value: int = 255) -> None:

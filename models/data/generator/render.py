@@ -85,9 +85,10 @@ def _board(masks: Masks, style: BoardStyle, rng: np.random.Generator, px: int) -
     tone = copper + np.float32(4 * style.edge_tone) * soft * (1 - soft)
     tone -= np.float32(style.shadow) * _blur(copper, 0.03 * px) * (1 - copper)
     patch = _plane(masks.patch, px)
-    if patch is not None and chance(rng, style.flat_defects):
+    flat, other_tone = chance(rng, style.flat_defects), np.float32(rng.normal(0, 0.12))
+    if patch is not None and flat:
         slope *= 1 - patch
-        tone += patch * copper * np.float32(rng.normal(0, 0.12))
+        tone += patch * copper * other_tone
     tone += _noise(px, 2.0, rng)[..., 0] * np.float32(0.012 * style.grain)
     low, span = _colour(style.substrate), _colour(style.copper) - _colour(style.substrate)
     shade = 1 + np.minimum(slope, 0) * np.float32(0.6)

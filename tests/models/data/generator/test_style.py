@@ -1,0 +1,40 @@
+"""Board seeds decide how a board looks, and nothing else does."""
+
+from dataclasses import asdict
+
+import pytest
+
+from models.data.generator.style import BoardStyle, board_style
+
+STYLES = [board_style(seed) for seed in range(300)]
+
+
+def test_a_seed_always_means_the_same_board():
+    board_style.cache_clear()
+    assert [board_style(seed) for seed in range(5)] == STYLES[:5]
+
+
+@pytest.mark.parametrize("name", BoardStyle.__dataclass_fields__)
+def test_every_property_varies_by_board(name):
+    assert len({getattr(style, name) for style in STYLES}) > 1
+
+
+def test_no_two_boards_are_alike():
+    assert len({tuple(map(str, asdict(style).values())) for style in STYLES}) == len(STYLES)
+
+
+def test_most_boards_are_green():
+    green = [s for s in STYLES if s.copper[1] > 1.2 * s.copper[0] and s.copper[1] > s.copper[2]]
+    assert 0.6 < len(green) / len(STYLES) < 0.9
+
+
+def test_copper_shows_through_every_mask():
+    for style in STYLES:
+        apart = [abs(c - s) for c, s in zip(style.copper, style.substrate, strict=True)]
+        assert max(apart) > 8
+
+
+def test_colours_are_colours():
+    for style in STYLES:
+        for colour in (style.substrate, style.copper, style.silver, style.silk, style.void):
+            assert all(0 <= part <= 255 for part in colour)
