@@ -15,6 +15,9 @@ from contract.base import Message
 
 Width = Annotated[int, Field(ge=4, le=4096)]
 Kernel = Literal[1, 3]
+HeadPool = Literal["average", "average_max"]
+"""How the last feature map becomes features: its mean, or its mean plus its largest value (which
+a defect of a few pixels does not drown in)."""
 
 
 class _Spec(Message):
@@ -43,6 +46,7 @@ class XceptionSpec(_Spec):
     exit_widths: tuple[Width, Width] = (728, 1024)
     exit_kernels: tuple[Kernel, Kernel] = (3, 3)
     exit_shortcut_kernel: Kernel = 1
+    head_pool: HeadPool = "average"
     tail_widths: Annotated[tuple[Width, ...], Field(min_length=1)] = (1536, 2048)
     shortcut_batchnorm: bool = True
     conv_bias: bool = False

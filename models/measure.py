@@ -100,6 +100,7 @@ def _job(
         frozen=list(graph.frozen),
         input_px=plan.input_px,
         in_channels=variant.spec.in_channels,
+        dropout=variant.spec.dropout,
         batch=plan.batch,
         micro_batch=plan.micro_batch,
         epochs=plan.epochs,

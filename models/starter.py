@@ -5,6 +5,7 @@ stage keeps what it finished, so a stopped run goes on where it was. The boards 
 generated boards that no training tile comes from.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -175,7 +176,9 @@ def make_starter(
     out: Path, *, number: int, work: Path, recipe: Recipe, pool_recipe: PoolRecipe, report: Report
 ) -> Release:
     """Make the starter release in ``out``; raises what its stages raise, and loses nothing."""
-    pool = build_pool(work / "pool", pool_recipe, lambda i, n: report("tiles", i, n))
+    pool = build_pool(
+        work / "pool", pool_recipe, lambda i, n: report("tiles", i, n), workers=os.cpu_count() or 1
+    )
     variants = []
     for name in STARTER:
         folder = train_variant(name, pool, recipe, work, report)

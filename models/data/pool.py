@@ -28,11 +28,11 @@ VALIDATION_BOARD_SEEDS = 8000
 class PoolRecipe:
     """What the pool holds. Half of the generated tiles are ``ok``."""
 
-    generated: int = 24_000
+    generated: int = 16_000
     generated_boards: int = 2_000
-    validation: int = 2_000
+    validation: int = 1_000
     validation_boards: int = 100
-    deeppcb_crops: int = 8_000
+    deeppcb_crops: int = 6_000
     deeppcb_validation_group: str = "20085"
     px: int = 224
     seed: int = 0

@@ -8,6 +8,7 @@ from models.graphs.steps import (
     BatchNorm,
     Dropout,
     Flatten,
+    GlobalMaxPool,
     GlobalPool,
     Linear,
     MaxPool,
@@ -158,6 +159,20 @@ def global_pool_backward(emission: Emission, step: GlobalPool, dy: str) -> None:
     _, height, width = emission.image_shape(x)
     share = graph.node("Mul", dy, graph.scalar(1.0 / (height * width)))
     emission.send(x, graph.node("Expand", share, graph.integers(1, 1, height, width)))
+
+
+def global_max_pool_forward(emission: Emission, step: GlobalMaxPool) -> None:
+    emission.graph.node("GlobalMaxPool", step.inputs[0], output=step.output)
+
+
+def global_max_pool_backward(emission: Emission, step: GlobalMaxPool, dy: str) -> None:
+    """Send dy to the largest pixel; to all of them where several are equally large.
+
+    torch sends it to the first of them. After a ReLU the ties are zeros, which pass nothing on.
+    """
+    graph, x = emission.graph, step.inputs[0]
+    largest = graph.node("Cast", graph.node("Equal", x, step.output), to=1)
+    emission.send(x, graph.node("Mul", largest, dy))
 
 
 def flatten_forward(emission: Emission, step: Flatten) -> None:

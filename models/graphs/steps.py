@@ -119,6 +119,11 @@ class GlobalPool(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GlobalMaxPool(Step):
+    """The largest of all pixels: (C, H, W) to (C, 1, 1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flatten(Step):
     pass
 

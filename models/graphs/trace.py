@@ -22,6 +22,7 @@ from models.graphs.steps import (
     Conv,
     Dropout,
     Flatten,
+    GlobalMaxPool,
     GlobalPool,
     Linear,
     MaxPool,
@@ -186,10 +187,11 @@ def _zero_pad(_name: str, module: nn.Module, inputs: tuple[str, ...], output: st
 
 
 def _global_pool(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
-    assert isinstance(module, nn.AdaptiveAvgPool2d)  # noqa: S101  # the table says so
+    assert isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)  # noqa: S101  # as above
     if str(module.output_size) not in {"1", "(1, 1)"}:
         raise UnknownLayerError(name, f"layer such as {module}")
-    return GlobalPool(inputs=inputs, output=output)
+    kind = GlobalPool if isinstance(module, nn.AdaptiveAvgPool2d) else GlobalMaxPool
+    return kind(inputs=inputs, output=output)
 
 
 def _flatten(name: str, module: nn.Module, inputs: tuple[str, ...], output: str) -> Step:
@@ -221,6 +223,7 @@ _MODULES: dict[type[nn.Module], Maker] = {
     nn.MaxPool2d: _maxpool,
     nn.ZeroPad2d: _zero_pad,
     nn.AdaptiveAvgPool2d: _global_pool,
+    nn.AdaptiveMaxPool2d: _global_pool,
     nn.Flatten: _flatten,
     nn.Dropout: _dropout,
 }

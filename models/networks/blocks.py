@@ -20,7 +20,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from contract.architecture import ArchitectureSpec
+from contract.architecture import ArchitectureSpec, HeadPool
 
 BATCHNORM_EPSILON = 1e-3
 
@@ -94,9 +94,23 @@ def batchnorm(width: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(width, eps=BATCHNORM_EPSILON)
 
 
-def pooling() -> dict[str, nn.Module]:
+def pooling(kind: HeadPool = "average") -> dict[str, nn.Module]:
     """Return the layers that end every tail: [N, F, H, W] to [N, F]."""
-    return {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+    pool = AverageMaxPool() if kind == "average_max" else nn.AdaptiveAvgPool2d(1)
+    return {"pool": pool, "flatten": nn.Flatten()}
+
+
+class AverageMaxPool(nn.Module):
+    """The mean plus the largest of all pixels, channel by channel: [N, F, H, W] to [N, F, 1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.average = nn.AdaptiveAvgPool2d(1)
+        self.largest = nn.AdaptiveMaxPool2d(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total: torch.Tensor = self.average(x) + self.largest(x)
+        return total
 
 
 def initialise(network: nn.Module) -> None:

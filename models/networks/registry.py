@@ -92,7 +92,10 @@ def _reduction(
     exits: tuple[Width, Width],
     tail: tuple[Width, ...],
 ) -> XceptionSpec:
-    """Return a two-class reduction: kernels of the optimised network, no biases, 1x1 shortcuts."""
+    """Return a two-class reduction: kernels of the optimised network, no biases, 1x1 shortcuts.
+
+    Features are mean plus maximum: the defects are small, and a mean alone drowns them.
+    """
     return XceptionSpec(
         input_px=input_px,
         head_units=2,
@@ -106,6 +109,7 @@ def _reduction(
         middle_kernels=(1, 1, 3),
         exit_widths=exits,
         exit_kernels=(1, 3),
+        head_pool="average_max",
         tail_widths=tail,
     )
 

@@ -88,7 +88,7 @@ def _tail(spec: XceptionSpec) -> nn.Sequential:
     for number, (in_width, width) in enumerate(pairwise(inputs), start=1):
         layers[f"sep{number}"] = _separable(in_width, width, 3, bias=spec.conv_bias)
         layers[f"relu{number}"] = nn.ReLU()
-    return chain(layers | pooling())
+    return chain(layers | pooling(spec.head_pool))
 
 
 def _separables(

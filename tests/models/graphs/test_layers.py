@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from models.graphs.parity import random_step, torch_step
+from models.networks.blocks import AverageMaxPool
 from tests.models.graphs.tiny import WIDTH, graph_step, largest_difference, row, tiny_network
 
 
@@ -82,6 +83,8 @@ LAYERS = {
     "max-pool with overlap": lambda: row(nn.MaxPool2d(3, stride=2, padding=1)),
     "max-pool with heavy overlap": lambda: row(nn.MaxPool2d(3, stride=1)),
     "max-pool without overlap": lambda: row(nn.MaxPool2d(2)),
+    "global max": lambda: row(nn.ReLU(), nn.AdaptiveMaxPool2d(1)),
+    "global mean and max": lambda: row(conv(1), AverageMaxPool()),
     "zero padding": lambda: row(nn.ZeroPad2d((1, 2, 0, 3)), conv(3)),
     "sum": lambda: Sum(row(conv(3, padding=1), nn.ReLU())),
     "gate": Gate,

@@ -30,6 +30,7 @@ XCEPTION_CHANGES = COMMON | {
     "exit_widths": (8, 16),
     "exit_kernels": (1, 3),
     "exit_shortcut_kernel": 3,
+    "head_pool": "average_max",
     "tail_widths": (20, 20),
     "shortcut_batchnorm": False,
     "conv_bias": True,

@@ -46,6 +46,7 @@ EXPORTABLE = (
     nn.Sigmoid,
     nn.MaxPool2d,
     nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
     nn.Flatten,
     nn.Dropout,
     nn.Linear,
