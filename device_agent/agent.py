@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 
 from contract.device import DeviceProfile, Registration
-from contract.report import OutcomeBody, ProfileBody
+from contract.report import OutcomeBody, ProfileBody, Report, ReportBatch
 from device_agent.absorb import absorb, same_work
 from device_agent.backoff import backoff_s, told_wait_s
 from device_agent.box import Box
@@ -18,6 +18,7 @@ from device_agent.client import Poll
 from device_agent.errors import (
     AgentError,
     NotLetInError,
+    RefusedError,
     RejectedError,
     ServerAwayError,
     ServerBusyError,
@@ -25,6 +26,7 @@ from device_agent.errors import (
     StoppedError,
     SupersededError,
 )
+from device_agent.outbox import BATCH
 from device_agent.profile import profile_changed
 from device_agent.shelf import Manifest
 from device_agent.state import SETTLED, WORKING, BoxState, Identity, Step, advance
@@ -48,6 +50,7 @@ _ROUNDS = 12
 _TRIES = 4
 _PROFILE_EVERY = timedelta(hours=24)
 _ATTENTION_S = 10.0
+_NEVER_TAKEN = {400, 413, 422}
 
 
 class Agent:
@@ -230,15 +233,26 @@ class Agent:
             except RetryStep as exc:
                 self._count_attempt(exc)
             except StoppedError:
-                self._save(self.state.model_copy(update={"starts": self.state.starts - 1}))
-                if self._newer is None:
-                    raise
-                newer, self._newer = self._newer, None
-                self._take_in(newer)
+                self._heed_newer_orders()
             except SupersededError:
-                self._take_in(self.box.client.desired(None))
+                self._ask_for_newer_orders()
         if self.state.step in (*SETTLED, "rejected"):
             clear(self.box, self.state)
+
+    def _heed_newer_orders(self) -> None:
+        """Take in the orders that stopped the training; raise when a signal did."""
+        self._save(self.state.model_copy(update={"starts": self.state.starts - 1}))
+        if self._newer is None:
+            raise StoppedError
+        newer, self._newer = self._newer, None
+        self._take_in(newer)
+
+    def _ask_for_newer_orders(self) -> None:
+        before = self.state.task_id
+        self._take_in(self.box.client.desired(None))
+        if self.state.task_id == before:
+            message = "the server calls this work superseded but orders nothing else"
+            raise ServerAwayError(message)
 
     def _step(self) -> BoxState:
         if self.state.step != "fetched":
@@ -289,18 +303,37 @@ class Agent:
             self.box.report(f"summary/{uuid.uuid4()}", body)
 
     def _send(self) -> None:
-        """Upload everything, in order; raises what the server makes of it."""
-        while (batch := self.box.outbox.batch()) is not None:
-            keys = [report.key for report in batch.reports]
-            self.box.outbox.mark_tried(keys)
-            receipts = self.box.client.send(batch)
-            self.box.world.mark("reports sent")
-            stored = [r.key for r in receipts.receipts if r.key in keys]
-            if not stored:
-                message = "the server acknowledged none of the reports; they are kept"
-                raise ServerAwayError(message)
-            self.box.outbox.acknowledge(stored)
-            self.box.world.mark("reports acknowledged")
+        """Upload everything, in order; raises what the server makes of it.
+
+        A batch that the server will never take is sent one by one, and the report that it refuses
+        is given up: it must not hold up the others for ever.
+        """
+        limit = BATCH
+        while (batch := self.box.outbox.batch(limit)) is not None:
+            try:
+                self._send_batch(batch)
+            except RefusedError as exc:
+                if exc.status not in _NEVER_TAKEN:
+                    raise
+                if len(batch.reports) == 1:
+                    self._give_up(batch.reports[0], exc)
+                limit = 1
+
+    def _send_batch(self, batch: ReportBatch) -> None:
+        keys = [report.key for report in batch.reports]
+        self.box.outbox.mark_tried(keys)
+        receipts = self.box.client.send(batch)
+        self.box.world.mark("reports sent")
+        stored = [r.key for r in receipts.receipts if r.key in keys]
+        if not stored:
+            message = "the server acknowledged none of the reports; they are kept"
+            raise ServerAwayError(message)
+        self.box.outbox.acknowledge(stored)
+        self.box.world.mark("reports acknowledged")
+
+    def _give_up(self, report: Report, exc: RefusedError) -> None:
+        log.error("report_refused", key=report.key, kind=report.body.kind, reason=str(exc))
+        self.box.outbox.acknowledge([report.key])
 
     def _send_quietly(self) -> None:
         try:

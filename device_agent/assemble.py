@@ -21,7 +21,7 @@ from device_agent.images import for_the_cloud
 from device_agent.outbox import Outbox
 from device_agent.paths import StatePaths, lock_state
 from device_agent.predict import Predictor
-from device_agent.profile import take_profile
+from device_agent.profile import Survey, take_profile
 from device_agent.serve import LocalServer
 from device_agent.settings import AgentSettings
 from device_agent.shelf import Shelf
@@ -87,7 +87,7 @@ def profiler(settings: AgentSettings, paths: StatePaths) -> Callable[[], DeviceP
     kinds = probe_cap_kinds()
 
     def take() -> DeviceProfile:
-        return take_profile(
+        survey = Survey(
             data=settings.data,
             state=paths.root,
             cache=paths.probe,
@@ -95,6 +95,7 @@ def profiler(settings: AgentSettings, paths: StatePaths) -> Callable[[], DeviceP
             agent_bytes=own_bytes(settings.allowance_bytes),
             cap_kinds=kinds,
         )
+        return take_profile(survey)
 
     return take
 

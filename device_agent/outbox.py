@@ -122,10 +122,10 @@ class Outbox:
                 self._shrink()
         return added
 
-    def batch(self) -> ReportBatch | None:
+    def batch(self, limit: int = BATCH) -> ReportBatch | None:
         """Return the oldest reports in order, at most 200 and about 400 kB; None when empty."""
         rows = self._database.execute(
-            "SELECT sequence, key, made_at, body FROM reports ORDER BY sequence LIMIT ?", (BATCH,)
+            "SELECT sequence, key, made_at, body FROM reports ORDER BY sequence LIMIT ?", (limit,)
         ).fetchall()
         reports: list[Report] = []
         total_bytes = 0

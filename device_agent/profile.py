@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -167,23 +168,30 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def take_profile(  # noqa: PLR0913 - each is one fact that only the caller knows
-    *,
-    data: Path | None,
-    state: Path,
-    cache: Path,
-    operator_cap_bytes: int | None,
-    agent_bytes: int,
-    cap_kinds: tuple[str, ...],
-    root: Path = Path("/"),
-    ask: Ask = ask_program,
-    run: Callable[[], dict[str, Any]] = run_probe,
-) -> DeviceProfile:
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a profile is taken of: folders, caps, and the seams that tests fill.
+
+    ``root`` is where /proc and /sys are read, ``ask`` runs nvidia-smi, ``run`` the measuring child.
+    """
+
+    data: Path | None
+    state: Path
+    cache: Path
+    operator_cap_bytes: int | None
+    agent_bytes: int
+    cap_kinds: tuple[str, ...]
+    root: Path = Path("/")
+    ask: Ask = ask_program
+    run: Callable[[], dict[str, Any]] = run_probe
+
+
+def take_profile(survey: Survey) -> DeviceProfile:
     """Return the box's profile now; raises DataUnusableError, ProbeFailedError, DiskFullError."""
-    cpu, flags = cpu_facts(_text(root / "proc/cpuinfo"))
-    measured = probed(cache, cpu, run)
+    cpu, flags = cpu_facts(_text(survey.root / "proc/cpuinfo"))
+    measured = probed(survey.cache, cpu, survey.run)
     memory = psutil.virtual_memory()
-    n_ok, n_defect = count_images(data)
+    n_ok, n_defect = count_images(survey.data)
     return DeviceProfile(
         cpu=cpu,
         cores=usable_cores(),
@@ -191,23 +199,23 @@ def take_profile(  # noqa: PLR0913 - each is one fact that only the caller knows
         ram_total_bytes=memory.total,
         ram_available_bytes=memory.available,
         swap_bytes=psutil.swap_memory().total,
-        disk_free_bytes=shutil.disk_usage(state).free,
-        cgroup_limit_bytes=cgroup_limit_bytes(root),
-        operator_cap_bytes=operator_cap_bytes,
-        agent_bytes=agent_bytes,
+        disk_free_bytes=shutil.disk_usage(survey.state).free,
+        cgroup_limit_bytes=cgroup_limit_bytes(survey.root),
+        operator_cap_bytes=survey.operator_cap_bytes,
+        agent_bytes=survey.agent_bytes,
         runtime_floor_bytes=measured.runtime_floor_bytes,
         benchmark_ms=measured.benchmark_ms,
-        accelerators=find_accelerators(root, ask),
+        accelerators=find_accelerators(survey.root, survey.ask),
         providers=measured.providers,
-        versions={
-            **measured.versions,
-            "kernel": platform.release()[:120],
-            "agent": _version("paretofleet"),
-        },
-        cap_kinds=cap_kinds,
+        versions=measured.versions | _own_versions(),
+        cap_kinds=survey.cap_kinds,
         n_ok=n_ok,
         n_defect=n_defect,
     )
+
+
+def _own_versions() -> dict[str, str]:
+    return {"kernel": platform.release()[:120], "agent": _version("paretofleet")}
 
 
 def _text(path: Path) -> str:

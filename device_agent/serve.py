@@ -14,7 +14,7 @@ from typing import Any
 
 from contract.inference import Prediction
 from contract.problem import Problem
-from device_agent.errors import AgentError, BadImageError
+from device_agent.errors import AgentError, BadAddressError, BadImageError
 from device_agent.images import MOST_BYTES
 from device_agent.predict import Predictor
 
@@ -44,7 +44,11 @@ class LocalServer:
     ) -> None:
         desk = Desk(predictor, note, status, threading.BoundedSemaphore(_AT_ONCE))
         handler = type("DeskHandler", (Handler,), {"desk": desk})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        except OSError as exc:
+            message = f"port {port} cannot be served ({exc.strerror}); choose another --serve-port"
+            raise BadAddressError(message) from exc
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True

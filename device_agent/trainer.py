@@ -130,19 +130,8 @@ class Trainer:
             watchdog.stop()
         if watchdog.breached or (group is not None and group.killed_for_memory()):
             ending = "over_cap"
-        result = read_result(job_path.parent, job.job_id)
-        return TrainerRun(
-            ending=ending,
-            returncode=child.returncode,
-            result=result,
-            peak_rss_bytes=max(watchdog.peak_bytes, result.peak_rss_bytes if result else 0),
-            peak_anonymous_bytes=max(
-                watchdog.anonymous_bytes, result.peak_anonymous_bytes if result else 0
-            ),
-            cap_kinds=kinds_in_force(group, result, job.ram_cap_bytes),
-            log_tail=_tail(log),
-            seconds=self.monotonic() - start,
-        )
+        seconds = self.monotonic() - start
+        return _told(job, ending, child.returncode, watchdog, group, seconds)
 
     def _start(
         self, job_path: Path, group: CapGroup | None, stderr: int
@@ -188,6 +177,29 @@ class Trainer:
         if spent_s > self.limits.deadline_s:
             return "deadline"
         return "hung" if silent_s > self.limits.hang_s else None
+
+
+def _told(
+    job: FinetuneJob,
+    ending: Ending,
+    returncode: int,
+    watchdog: Watchdog,
+    group: CapGroup | None,
+    seconds: float,
+) -> TrainerRun:
+    folder = Path(job.output_dir)
+    result = read_result(folder, job.job_id)
+    said = (result.peak_rss_bytes, result.peak_anonymous_bytes) if result else (0, 0)
+    return TrainerRun(
+        ending=ending,
+        returncode=returncode,
+        result=result,
+        peak_rss_bytes=max(watchdog.peak_bytes, said[0]),
+        peak_anonymous_bytes=max(watchdog.anonymous_bytes, said[1]),
+        cap_kinds=kinds_in_force(group, result, job.ram_cap_bytes),
+        log_tail=_tail(folder / LOG_FILE),
+        seconds=seconds,
+    )
 
 
 def end_gently(child: "subprocess.Popen[bytes]") -> None:

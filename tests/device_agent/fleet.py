@@ -122,6 +122,7 @@ class FleetSim(httpx2.BaseTransport):
     requests: list[tuple[str, str]] = field(default_factory=list)
     registered: int = 0
     next_poll_s: str = "30"
+    refused_kinds: set[str] = field(default_factory=set)
 
     def client(self) -> httpx2.Client:
         return httpx2.Client(transport=self, base_url="http://fleet.test")
@@ -193,6 +194,8 @@ class FleetSim(httpx2.BaseTransport):
         if not self._is_known(request):
             return problem(401, "the device token is not known")
         receipts = []
+        if self.refused_kinds & {raw["body"]["kind"] for raw in json.loads(body)["reports"]}:
+            return problem(422, "a report of this kind is not understood")
         for raw in json.loads(body)["reports"]:
             report = Report.model_validate(raw)
             self.received.append(report)

@@ -279,6 +279,17 @@ def test_a_lost_answer_has_no_second_effect(open_box, fleet):
     assert sum(o.status == "activated" for o in fleet.outcomes()) == 2
 
 
+def test_a_report_that_the_server_never_takes_does_not_hold_up_the_others(open_box, fleet):
+    fleet.refused_kinds = {"event"}
+    agent = open_box()
+    for number in range(3):
+        agent.box.event("test", f"event-{number}", "text")
+
+    assert agent.run_once() == "active"
+    assert len(agent.box.outbox) == 0
+    assert [o.status for o in fleet.outcomes()] == ["activated"]
+
+
 def test_forever_ends_on_the_signal(open_box, fleet):
     agent = open_box()
     rounds: list[float] = []

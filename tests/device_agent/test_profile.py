@@ -7,6 +7,7 @@ import pytest
 from device_agent.errors import DataUnusableError
 from device_agent.profile import (
     ProbeFailedError,
+    Survey,
     count_images,
     cpu_facts,
     probed,
@@ -89,11 +90,12 @@ def test_a_folder_that_cannot_be_read_is_named(data):
 
 
 def test_the_whole_profile_fits_the_contract(data, tmp_path):
-    profile = take_profile(
+    survey = Survey(
         data=data, state=tmp_path, cache=tmp_path / "probe.json", operator_cap_bytes=256_000_000,
         agent_bytes=80_000_000, cap_kinds=("rss_watchdog",), ask=lambda _: None,
         run=lambda: ANSWER,
     )  # fmt: skip
+    profile = take_profile(survey)
 
     assert (profile.n_ok, profile.n_defect) == (5, 5)
     assert profile.ram_total_bytes >= profile.ram_available_bytes > 0

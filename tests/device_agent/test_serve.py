@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from contract.inference import Prediction
-from device_agent.errors import BadImageError, NoPredictionError
+from device_agent.errors import BadAddressError, BadImageError, NoPredictionError
 from device_agent.serve import LocalServer
 from device_agent.summary import InferenceWindow
 from tests.device_agent.fleet import cloud_prediction
@@ -60,6 +60,13 @@ def test_an_image_is_answered_and_counted(desk):
     body = window.roll(datetime(2026, 1, 1, 2, tzinfo=UTC))
     assert body.counts == {"ok": 1}
     assert body.cloud_count == 1
+
+
+def test_a_port_that_is_taken_is_named(desk):
+    server, stub, window = desk
+
+    with pytest.raises(BadAddressError, match="--serve-port"):
+        LocalServer(server.port, stub, window.note, dict)
 
 
 def test_health_and_status_are_told(desk):
