@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from models.data.generator import geometry
-from models.data.generator.canvas import Layout
+from models.data.generator.canvas import Layout, in_canvas
 from models.data.generator.geometry import Mask, Points, chance
 
 
@@ -16,12 +16,40 @@ def draw_pour(layout: Layout) -> None:
     keep_out = cv2.dilate(masks.copper, kernel)
     region = _pour_region(layout)
     region[keep_out > 0] = 0
-    slim = max(3, round(layout.track * 0.8)) | 1
+    slim = max(3, round(layout.track * float(rng.uniform(0.4, 0.9)))) | 1
     opening = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (slim, slim))
     region = cv2.morphologyEx(region, cv2.MORPH_OPEN, opening).astype(np.uint8)
     if layout.style.pour_fill != "solid" and chance(rng, 0.8):
         _perforate(layout, region)
     cv2.bitwise_or(masks.copper, region, masks.copper)
+    _thermal_ties(layout, region)
+
+
+def _thermal_ties(layout: Layout, region: Mask) -> None:
+    """Tie some pads to the pour with short spokes: they belong there and look like shorts."""
+    rng, width = layout.rng, layout.track * float(layout.rng.uniform(0.35, 0.8))
+    reach = layout.track * layout.style.pad_scale / 2 + layout.gap * layout.style.clearance + 3
+    for centre, _ in layout.masks.holes:
+        if not chance(rng, layout.style.thermal_share):
+            continue
+        for heading in rng.permutation((0, 2, 4, 6))[: int(rng.integers(1, 5))]:
+            end = centre + geometry.direction(int(heading)) * reach
+            if in_canvas(layout, end, -1) and region[int(end[1]), int(end[0])]:
+                geometry.draw_line(layout.masks.copper, np.array([centre, end]), width)
+
+
+def draw_legend(layout: Layout) -> None:
+    """Write letters in copper, as layers are marked."""
+    rng, copper = layout.rng, layout.masks.copper
+    letters = np.zeros_like(copper)
+    spot = layout.anywhere()
+    where = (round(float(spot[0])), round(float(spot[1])))
+    _letters(layout, letters, where, max(1, round(layout.track * float(rng.uniform(0.2, 0.6)))))
+    letters = (letters > 127) * np.uint8(255)
+    near = cv2.dilate(letters, np.ones((5, 5), np.uint8))
+    inside = copper[near > 0]
+    if inside.size and (inside.min() == inside.max()) and not np.any(layout.masks.pad[near > 0]):
+        copper[letters > 0] = 255 - inside[0]
 
 
 def _pour_region(layout: Layout) -> Mask:
@@ -99,7 +127,7 @@ def draw_print(layout: Layout) -> None:
         spot = layout.anywhere()
         where = (round(float(spot[0])), round(float(spot[1])))
         if kind == 0:
-            _letters(layout, where, width)
+            _letters(layout, silk, where, width)
         elif kind == 1:
             heading = int(rng.choice((0, 2, 4, 6)))
             legs = [float(v) for v in rng.uniform(0.2, 0.9, 2) * layout.side]
@@ -113,15 +141,15 @@ def draw_print(layout: Layout) -> None:
     silk[layout.masks.outside > 0] = 0
 
 
-def _letters(layout: Layout, where: tuple[int, int], width: int) -> None:
+def _letters(layout: Layout, mask: Mask, where: tuple[int, int], width: int) -> None:
     rng = layout.rng
     alphabet = "ABCDEFGHIJKLMNPQRSTUVWXYZ0123456789_+-"
     text = "".join(alphabet[int(k)] for k in rng.integers(len(alphabet), size=rng.integers(1, 7)))
-    flipped = np.zeros_like(layout.masks.silk)
+    drawn = np.zeros_like(mask)
     scale = layout.side * float(rng.uniform(0.004, 0.009))
-    cv2.putText(flipped, text, where, cv2.FONT_HERSHEY_SIMPLEX, scale, 255, width, cv2.LINE_AA)
+    cv2.putText(drawn, text, where, cv2.FONT_HERSHEY_SIMPLEX, scale, 255, width, cv2.LINE_AA)
     if chance(rng, 0.4):
-        flipped = flipped[:, ::-1]
+        drawn = drawn[:, ::-1]
     if chance(rng, 0.3):
-        flipped = flipped[::-1]
-    np.maximum(layout.masks.silk, flipped, out=layout.masks.silk)
+        drawn = drawn[::-1]
+    np.maximum(mask, drawn, out=mask)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.data.generator.canvas import Layout
-from models.data.generator.dressing import cut_board_edge, draw_pour, draw_print
+from models.data.generator.dressing import cut_board_edge, draw_legend, draw_pour, draw_print
 from models.data.generator.geometry import chance
 from models.data.generator.pads import draw_components
 from models.data.generator.style import BoardStyle
@@ -38,6 +38,8 @@ def draw_layout(
         draw_tracks(layout, few=plain < scene.plain_share + scene.sparse_share)
         if chance(rng, style.pour_share):
             draw_pour(layout)
+        if chance(rng, style.legend_share):
+            draw_legend(layout)
     if chance(rng, scene.edge_share):
         cut_board_edge(layout)
     if chance(rng, style.silk_share):

@@ -151,10 +151,18 @@ def _background(image: Plane, masks: Masks, style: BoardStyle, rng: np.random.Ge
     _blend(image, _colour(style.background), _blur(outside, 0.7))
 
 
+def _specks(image: Plane, count: int, rng: np.random.Generator) -> None:
+    """Sprinkle dust: single bright or dark points, smaller than any defect."""
+    px = image.shape[-1]
+    for x, y in rng.integers(px, size=(count, 2)):
+        image[:, y : y + 1 + px // 128, x : x + 1 + px // 128] *= np.float32(rng.uniform(0.5, 1.9))
+
+
 def _camera(image: Plane, style: BoardStyle, rng: np.random.Generator) -> Image:
     """Uneven light, exposure, white balance, blur, sensor noise and JPEG."""
     px = image.shape[-1]
     corners = 1 + rng.normal(0, style.gradient * 0.5, (2, 2)).astype(np.float32)
+    _specks(image, rng.poisson(style.speck_rate), rng)
     image *= cv2.resize(corners, (px, px), interpolation=cv2.INTER_LINEAR)
     image *= _colour(style.white_balance) * np.float32(style.exposure * rng.normal(1, 0.05))
     picture = cv2.merge([image[0], image[1], image[2]])

@@ -64,6 +64,9 @@ class BoardStyle:
     via_share: float
     via_tinned: bool
     junction_share: float
+    thermal_share: float
+    legend_share: float
+    speck_rate: float
     teardrop: bool
     aspect: float
     light_angle: float
@@ -134,8 +137,10 @@ def _design(rng: np.random.Generator) -> dict[str, object]:
         "silk_share": float(rng.choice((0.0, 0.1, 0.4))),
         "via_share": _uniform(rng, 0.0, 0.6),
         "via_tinned": chance(rng, 0.5),
-        "junction_share": float(rng.choice((0.0, 0.3, 0.7))),
-        "teardrop": chance(rng, 0.3),
+        "junction_share": float(rng.choice((0.0, 0.4, 0.9))),
+        "thermal_share": float(rng.choice((0.0, 0.2, 0.7))),
+        "legend_share": float(rng.choice((0.0, 0.0, 0.15))),
+        "teardrop": chance(rng, 0.4),
         "aspect": float(np.exp(abs(rng.normal(0, 0.3)))),
     }
 
@@ -153,5 +158,6 @@ def _camera(rng: np.random.Generator) -> dict[str, object]:
         "noise": _uniform(rng, 1.0, 6.0),
         "grain": _uniform(rng, 0.0, 3.0),
         "jpeg_quality": int(rng.integers(60, 98)),
+        "speck_rate": float(rng.choice((0.0, 0.5, 3.0))),
         "flat_defects": float(rng.choice((0.3, 0.9))),
     }

@@ -28,7 +28,7 @@ def _bundle(layout: Layout) -> None:
         if layout.try_line(line, width):
             if stop and chance(rng, 0.8):
                 via(layout, line[-1])
-            if chance(rng, style.junction_share * 0.4):
+            if chance(rng, style.junction_share * 0.6):
                 _branch(layout, line, width)
     layout.take()
 
