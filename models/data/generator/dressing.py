@@ -8,6 +8,9 @@ from models.data.generator.canvas import Layout, in_canvas
 from models.data.generator.geometry import Mask, Points, chance
 
 
+_HALF = 127
+
+
 def draw_pour(layout: Layout) -> None:
     """Flood the free area with copper, a clearance away from every track, and fill or dot it."""
     rng, masks = layout.rng, layout.masks
@@ -45,7 +48,7 @@ def draw_legend(layout: Layout) -> None:
     spot = layout.anywhere()
     where = (round(float(spot[0])), round(float(spot[1])))
     _letters(layout, letters, where, max(1, round(layout.track * float(rng.uniform(0.2, 0.6)))))
-    letters = (letters > 127) * np.uint8(255)
+    letters = (letters > _HALF) * np.uint8(255)
     near = cv2.dilate(letters, np.ones((5, 5), np.uint8))
     inside = copper[near > 0]
     if inside.size and (inside.min() == inside.max()) and not np.any(layout.masks.pad[near > 0]):
