@@ -7,7 +7,6 @@ from models.data.generator import geometry
 from models.data.generator.canvas import Layout, in_canvas
 from models.data.generator.geometry import Mask, Points, chance
 
-
 _HALF = 127
 
 
