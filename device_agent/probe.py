@@ -49,7 +49,6 @@ def measure() -> dict[str, object]:
     import numpy as np  # noqa: PLC0415 - only the child pays for it
     import onnxruntime as ort  # noqa: PLC0415
     import PIL.Image  # noqa: PLC0415
-    import safetensors.numpy  # noqa: F401, PLC0415 - part of the floor
 
     floor = _rss_bytes()
     return {

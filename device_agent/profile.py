@@ -33,7 +33,7 @@ _FLAGS = {
     "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "avx", "avx2", "avx512_vnni", "avx512f",
     "avx_vnni", "bf16", "f16c", "fma", "i8mm", "neon", "sse4_2", "sve",
 }  # fmt: skip
-_PACKAGES = ("numpy", "onnxruntime", "pillow", "safetensors")
+_PACKAGES = ("numpy", "onnxruntime", "pillow")
 _PROBE_VERSION = "1"
 _PROBE_TIMEOUT_S = 120
 
