@@ -29,6 +29,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(release_app, name="release")
 app.add_typer(policy_app, name="policy")
 
+GRACE_S = 10
 Hours = Annotated[float | None, typer.Option(help="Hours until the token expires", min=0.01)]
 
 
@@ -66,7 +67,9 @@ def serve() -> None:
         host=settings.host,
         port=settings.port,
         loop="asyncio",
-        log_level="info",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
     )
 
 

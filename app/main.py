@@ -46,7 +46,8 @@ def create_app(
     )
     problems.install(app)
     openapi.install(app)
-    for module in (devices, policies, releases, device, artifacts, inference, health):
+    # Routes are tried in order, so the calls that every box makes all day come first.
+    for module in (device, artifacts, inference, health, devices, policies, releases):
         app.include_router(module.router)
     if settings.docs_enabled:
         app.include_router(docs.router)

@@ -171,13 +171,13 @@ class DecisionRow(SQLModel, table=True):
 
 
 class ReportRow(SQLModel, table=True):
-    """What a box told us; (device, key) is unique, so a repeated report is stored once."""
+    """What a box told us; (device, key) is unique, so a repeated report is stored once.
+
+    No other index: it would cost every check-in a quarter more, and serve an operator's list.
+    """
 
     __tablename__ = "reports"
-    __table_args__ = (
-        UniqueConstraint("device_id", "key", name="uq_reports_device_id_key"),
-        Index("ix_reports_device_id_id", "device_id", "id"),
-    )
+    __table_args__ = (UniqueConstraint("device_id", "key", name="uq_reports_device_id_key"),)
     id: int | None = Field(sa_column=Column(RowNumber, primary_key=True), default=None)
     device_id: str = Field(sa_column=Column(ForeignKey("devices.id"), nullable=False))
     key: str = Field(max_length=120)

@@ -133,7 +133,6 @@ def _history() -> None:
         sa.Column("body", sa.Text(), nullable=False),
         sa.UniqueConstraint("device_id", "key", name="uq_reports_device_id_key"),
     )
-    op.create_index("ix_reports_device_id_id", "reports", ["device_id", "id"])
     op.create_table(
         "observations",
         sa.Column("device_id", sa.String(40), sa.ForeignKey("devices.id"), primary_key=True),

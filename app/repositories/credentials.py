@@ -1,7 +1,7 @@
 """Bearer tokens, known by their SHA-256 alone."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import insert, select, update
@@ -10,7 +10,7 @@ from app.database import Transaction
 from app.tables import credentials
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Credential:
     sha256: str
     kind: str
@@ -25,29 +25,22 @@ class Credential:
         return self.revoked_at is None and not expired
 
 
-_FIND = select(
-    credentials.c.sha256,
-    credentials.c.kind,
-    credentials.c.device_id,
-    credentials.c.uses_left,
-    credentials.c.expires_at,
-    credentials.c.revoked_at,
-)
+_FIND = select(*[credentials.c[name] for name in Credential.__dataclass_fields__])
 
 
 def find(tx: Transaction, sha256: str) -> Credential | None:
     row = tx.execute(_FIND.where(credentials.c.sha256 == sha256)).one_or_none()
-    return None if row is None else Credential(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+    return None if row is None else Credential(*row)
 
 
 def find_many(tx: Transaction, hashes: Iterable[str]) -> dict[str, Credential]:
     """Return those that exist, by hash."""
     rows = tx.execute(_FIND.where(credentials.c.sha256.in_(list(hashes))))
-    return {row[0]: Credential(**row._mapping) for row in rows}  # noqa: SLF001 - as above
+    return {row[0]: Credential(*row) for row in rows}
 
 
 def add(tx: Transaction, credential: Credential, now: datetime) -> None:
-    tx.execute(insert(credentials).values(**vars(credential), created_at=now))
+    tx.execute(insert(credentials).values(**asdict(credential), created_at=now))
 
 
 def take_use(tx: Transaction, sha256: str) -> bool:

@@ -42,25 +42,6 @@ REPORTS_BODY = {
 router = APIRouter(prefix="/v1", tags=["boxes' calls"])
 
 
-@router.post(
-    "/devices/register",
-    summary="Register a box with an enrolment token",
-    responses=problems(401, 403, 409, 413, 422, 503),
-)
-async def register(
-    registration: Annotated[Registration, Body(openapi_examples=REGISTRATION)],
-    enroller: EnrollerDep,
-    runtime: RuntimeDep,
-    now: NowDep,
-) -> Registered:
-    """Take a box into the fleet and give it its own token.
-
-    Calling again with the same serial and the same enrolment token takes no further use: it
-    revokes the box's former token and returns a fresh one.
-    """
-    return await runtime.write(enrolment.register, enroller.sha256, registration, now)
-
-
 @router.get(
     "/device/desired",
     summary="Poll: what this box should be",
@@ -105,3 +86,22 @@ async def report(request: Request) -> Response:
     runtime = get_runtime(request)
     receipts = await hot.check_in(runtime, request.headers.get("authorization"), batch)
     return Response(receipts.model_dump_json(), media_type=JSON)
+
+
+@router.post(
+    "/devices/register",
+    summary="Register a box with an enrolment token",
+    responses=problems(401, 403, 409, 413, 422, 503),
+)
+async def register(
+    registration: Annotated[Registration, Body(openapi_examples=REGISTRATION)],
+    enroller: EnrollerDep,
+    runtime: RuntimeDep,
+    now: NowDep,
+) -> Registered:
+    """Take a box into the fleet and give it its own token.
+
+    Calling again with the same serial and the same enrolment token takes no further use: it
+    revokes the box's former token and returns a fresh one.
+    """
+    return await runtime.write(enrolment.register, enroller.sha256, registration, now)

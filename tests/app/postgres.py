@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -68,7 +69,7 @@ def cluster() -> Iterator[Cluster]:
         _wait(found)
         yield found
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)
         server.wait(READY_WITHIN_S)
         shutil.rmtree(folder, ignore_errors=True)
 
