@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine
 
 from app import database
@@ -19,6 +19,7 @@ from app.main import create_app, utc_now
 from app.services import catalogue, policies, tokens, views
 from app.settings import Settings
 from app.store import LocalStore
+from contract.base import Name
 from contract.policy import PolicyBody
 
 app = typer.Typer(no_args_is_help=True, help="The Paretofleet server and its administration.")
@@ -136,9 +137,10 @@ def policy_set(
 ) -> None:
     """Create the policy, or give it a new version."""
     text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    known_as = TypeAdapter(Name).validate_python(name)
     body = PolicyBody.model_validate_json(text)
     with _engine() as (_, engine), writing(engine) as tx:
-        known = policies.exists(tx, name)
+        known = policies.exists(tx, known_as)
         change = policies.new_version if known else policies.create
-        policy = change(tx, name, body, utc_now())
+        policy = change(tx, known_as, body, utc_now())
     typer.echo(f"Policy {policy.name} is at version {policy.version}.")

@@ -20,6 +20,7 @@ from alembic import command
 from app.errors import SchemaOutOfDateError
 
 WRITES = {"paretofleet_writes": True}
+POSTGRESQL_LIMITS = "-c statement_timeout=10s -c lock_timeout=5s"
 Transaction: TypeAlias = Connection
 
 
@@ -27,7 +28,14 @@ def make_engine(url: str, *, busy_timeout_ms: int = 5_000) -> Engine:
     """Return an engine for ``url``; the folder of a SQLite file is made, the file is not."""
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url, busy_timeout_ms)
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10)
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        pool_timeout=10,
+        connect_args={"connect_timeout": 5, "options": POSTGRESQL_LIMITS},
+    )
 
 
 def _sqlite_engine(url: str, busy_timeout_ms: int) -> Engine:
@@ -89,6 +97,8 @@ def migrate(engine: Engine) -> None:
     """Bring the schema to head in one transaction."""
     config = alembic_config()
     with engine.connect().execution_options(**WRITES) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

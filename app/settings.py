@@ -13,7 +13,11 @@ class Settings(BaseSettings):
     """Every setting has a unit in its name and can be set as ``PARETOFLEET_<NAME>``."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PARETOFLEET_", frozen=True, extra="forbid", allow_inf_nan=False
+        env_prefix="PARETOFLEET_",
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Field(

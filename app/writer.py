@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import Transaction, writing
-from app.errors import BusyError, FleetError
+from app.errors import BusyError
 
 Outcome = Any | Exception
 Handler = Callable[[Transaction, list[Any]], Sequence[Outcome]]
@@ -118,5 +118,5 @@ class Transactions:
         try:
             with tx.begin_nested():
                 return self._apply(tx, [unit])[0]
-        except (FleetError, SQLAlchemyError, ValueError) as exc:
+        except Exception as exc:  # noqa: BLE001 - handed to the one request it belongs to
             return _translated(exc)

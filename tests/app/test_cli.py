@@ -67,6 +67,24 @@ def test_a_release_is_loaded_once_and_never_changed(run, tmp_path: Path):
     assert "new number" in run("release", "load", str(folder), status=1)
 
 
+def test_a_release_with_a_bad_file_is_not_loaded_at_all(run, tmp_path: Path):
+    run("migrate")
+    folder = release_folder(tmp_path / "one")
+    victim = max((folder / "files").iterdir())
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-1] + b"!")
+    assert "does not hash to its name" in run("release", "load", str(folder), status=1)
+    victim.write_bytes(content)
+    assert run("release", "load", str(folder)).startswith("Release 1 loaded")
+
+
+def test_a_folder_that_is_no_release_is_refused_in_one_line(run, tmp_path: Path):
+    run("migrate")
+    assert "Cannot read" in run("release", "load", str(tmp_path / "nowhere"), status=1)
+    (tmp_path / "release.json").write_text("{}")
+    assert "is not a release" in run("release", "load", str(tmp_path), status=1)
+
+
 def test_a_policy_is_set_from_a_file(run, tmp_path: Path):
     run("migrate")
     file = tmp_path / "policy.json"
@@ -75,6 +93,7 @@ def test_a_policy_is_set_from_a_file(run, tmp_path: Path):
     assert run("policy", "set", "line-3", str(file)) == "Policy line-3 is at version 2."
     names = [json.loads(line)["name"] for line in run("policy", "list").splitlines()]
     assert names == ["default", "line-3"]
+    assert "pattern" in run("policy", "set", "Line 3", str(file), status=1)
     file.write_text('{"acuracy_floor": 1}')
     assert "acuracy_floor" in run("policy", "set", "line-3", str(file), status=1)
 

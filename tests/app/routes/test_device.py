@@ -1,6 +1,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import pytest
+from sqlalchemy import text
+
 from contract.desired import NEXT_POLL_HEADER
 from tests.app.world import Box, Server, assert_problem, bearer, outcome, profile
 
@@ -251,3 +254,20 @@ def test_a_new_release_reaches_boxes_at_their_next_poll(server: Server, load_rel
     assert answer.json()["release_number"] == 2
     server.post("/v1/releases/2/retire")
     assert box.poll(answer.headers["ETag"]).json()["release_number"] == 1
+
+
+def test_lost_database_connections_are_made_anew(server: Server) -> None:
+    if server.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no connections to lose")
+    box = server.box()
+    etag = box.poll().headers["ETag"]
+    with server.engine.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+        )
+    assert box.poll(etag).status_code == 304
+    assert box.report(EVENT).status_code == 200
+    assert server.get("/v1/devices").status_code == 200
