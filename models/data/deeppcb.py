@@ -191,13 +191,29 @@ def _touches(box: Box, x: int, y: int, side: int) -> bool:
 
 def _defect_crop(pair: Pair, rng: np.random.Generator) -> tuple[Mask, Mask]:
     box = pair.boxes[int(rng.integers(len(pair.boxes)))]
-    tested, template = _scan(pair.tested), _scan(pair.template)
+    tested = _scan(pair.tested)
     most = max(box.x2 - box.x1, box.y2 - box.y1)
     side = min(len(tested), max(int(rng.integers(*_CROP_PX)), round(most * 1.1)))
     x = _start(box.x1, box.x2, side, len(tested), rng)
     y = _start(box.y1, box.y2, side, len(tested), rng)
     cut = tested[y : y + side, x : x + side]
-    return cut, cv2.bitwise_xor(cut, template[y : y + side, x : x + side]).astype(np.uint8)
+    return cut, _changed(pair)[y : y + side, x : x + side]
+
+
+@lru_cache(maxsize=64)
+def _changed(pair: Pair) -> Mask:
+    """Return what the boxes hold that the template lacks or has too much.
+
+    Scans and templates differ by a pixel or two along every edge, so only differences inside a box
+    count, and of those only what is thicker, where anything is.
+    """
+    apart = cv2.bitwise_xor(_scan(pair.tested), _scan(pair.template))
+    thick = cv2.morphologyEx(apart, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    kept = np.zeros_like(apart, np.uint8)
+    for box in pair.boxes:
+        inside = np.s_[box.y1 : box.y2, box.x1 : box.x2]
+        kept[inside] = thick[inside] if thick[inside].any() else apart[inside]
+    return kept
 
 
 def _start(low: int, high: int, side: int, limit: int, rng: np.random.Generator) -> int:

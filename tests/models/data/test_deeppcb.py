@@ -133,4 +133,5 @@ def test_real_boxes_hold_what_differs_from_the_template():
     pairs = deeppcb.load_pairs(deeppcb.default_root())[::200]
     rng = np.random.default_rng(0)
     shares = [(deeppcb.crop(pair, "defect", rng)[1] > 0).mean() for pair in pairs]
-    assert np.median(shares) > 0.001
+    assert min(shares) > 0
+    assert 0.0005 < np.median(shares) < 0.03
