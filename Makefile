@@ -12,15 +12,16 @@ help:  ## say what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 run: $(VENV)/.run  ## server and three boxes on this machine (DATA=folder with ok/ and defect/)
-	@$(BIN)/python -m demo --port $(PORT) $(if $(DATA),--data "$(DATA)")
+	@exec $(BIN)/python -m demo --port $(PORT) $(if $(DATA),--data "$(DATA)")
 
 test: $(VENV)/.dev  ## format, lint, types, imports, migrations, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tests.alembic_check
-	$(BIN)/pytest -q
+	@state=$$(mktemp -d); trap 'rm -rf "$$state"' EXIT; export PARETOFLEET_DATA_DIR="$$state"; \
+	  $(BIN)/alembic -q upgrade head && $(BIN)/alembic check
+	$(BIN)/pytest -q -n 2
 
 check: test
 
