@@ -42,7 +42,7 @@ class Recipe:
     weight_decay: float = 0.02
     warmup_fraction: float = 0.1
     label_smoothing: float = 0.05
-    localisation_weight: float = 1.0
+    localisation_weight: float = 2.0
     evaluate_every: int = 100
     threads: int = 1
     seed: int = 0
@@ -113,7 +113,7 @@ def train(
 class Localiser(nn.Module):
     """Says for every cell of a network's last feature map whether a defect touches it."""
 
-    _RARE = 4.0  # how much a touched cell counts against an untouched one
+    _RARE = 8.0  # how much a touched cell counts against an untouched one
 
     def __init__(self, network: Network) -> None:
         super().__init__()

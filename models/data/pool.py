@@ -32,10 +32,12 @@ class PoolRecipe:
     generated_boards: int = 2_000
     validation: int = 1_000
     validation_boards: int = 100
-    deeppcb_crops: int = 6_000
+    deeppcb_crops: int = 2_500
     deeppcb_validation_group: str = "20085"
     px: int = 224
     seed: int = 0
+    drawing: int = 2
+    """Raised whenever generator or crops draw other pictures: a stale pool is then made anew."""
 
 
 class Tiles(NamedTuple):
@@ -128,7 +130,7 @@ def _shards(recipe: PoolRecipe) -> list[_Shard]:
         ("training", "generated", recipe.generated),
         ("training", "deeppcb", recipe.deeppcb_crops),
         ("validation", "generated", recipe.validation),
-        ("validation", "deeppcb", recipe.validation if recipe.deeppcb_crops else 0),
+        ("validation", "deeppcb", recipe.validation // 2 if recipe.deeppcb_crops else 0),
     )
     shards: list[_Shard] = []
     for part, source, tiles_wanted in wanted:
