@@ -59,14 +59,19 @@ def _engine(*, at_head: bool = True) -> Iterator[tuple[Settings, Engine]]:
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address; else PARETOFLEET_HOST")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port; else PARETOFLEET_PORT", min=0, max=65535)
+    ] = None,
+) -> None:
     """Serve HTTP. Needs a migrated database."""
     with _engine() as (settings, _):
         pass
     uvicorn.run(
         create_app(settings),
-        host=settings.host,
-        port=settings.port,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
         loop="asyncio",
         access_log=False,
         server_header=False,

@@ -89,7 +89,9 @@ def alembic_config() -> Config:
     beside = Path(__file__).resolve().parent.parent / "alembic"
     installed = Path(sys.prefix) / "share" / "paretofleet" / "alembic"
     config = Config()
-    config.set_main_option("script_location", str(beside if beside.is_dir() else installed))
+    config.set_main_option(
+        "script_location", str(beside if (beside / "env.py").is_file() else installed)
+    )
     return config
 
 

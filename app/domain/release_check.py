@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 
 from contract.release import Release
 
-POINT_KEY_MAX = 120
-
 
 def contradictions(release: Release) -> tuple[str, ...]:
     """Return what is wrong with a release, in sentences; empty when it agrees with itself."""
@@ -31,7 +29,5 @@ def _points(release: Release) -> Iterator[str]:
             yield f"Point '{point.key}' names a variant that the release does not hold."
         elif point.plan.scope.cut not in {graph.cut for graph in variant.train_graphs}:
             yield f"Point '{point.key}' trains a cut that '{variant.name}' has no graph for."
-        if len(point.key) > POINT_KEY_MAX:
-            yield f"Point '{point.key}' has a key over {POINT_KEY_MAX} characters."
         if point.task != release.task:
             yield f"Point '{point.key}' is for another task than the release's, '{release.task}'."
