@@ -1,10 +1,18 @@
 """What the server decided for a box, and for every point why or why not."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from contract.base import ByteCount, Fraction, Label, Message, Milliseconds, Name, Text, Utc
+from contract.base import (
+    ByteCount,
+    Fraction,
+    Label,
+    Message,
+    Milliseconds,
+    Name,
+    Text,
+    Utc,
+    Version,
+)
 from contract.device import Budget
 from contract.measurement import FrontierPoint
 
@@ -66,9 +74,9 @@ class Decision(Message):
     """
 
     action: Action
-    release_number: Annotated[int, Field(ge=1)]
+    release_number: Version
     policy_name: Name
-    policy_version: Annotated[int, Field(ge=1)]
+    policy_version: Version
     budget: Budget
     chosen: FrontierPoint | None
     verdicts: tuple[Verdict, ...]

@@ -1,10 +1,16 @@
 """The answer to a poll: what a box should be."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from contract.base import ByteCount, Fraction, Label, Message
+from contract.base import (
+    ByteCount,
+    Fraction,
+    Generation,
+    Label,
+    Message,
+    Text,
+    VersionOrNone,
+)
 from contract.decision import Action
 from contract.measurement import FrontierPoint
 from contract.policy import Fallback
@@ -28,13 +34,13 @@ class DesiredState(Message):
     """
 
     schema_version: Literal[1] = 1
-    generation: Annotated[int, Field(ge=0)]
+    generation: Generation
     action: Action
-    release_number: Annotated[int, Field(ge=0)]
+    release_number: VersionOrNone
     decision_id: Label | None
     assignment: Assignment | None
     accuracy_floor: Fraction
     fallback: Fallback
     images_may_leave: bool
-    why: str
-    next_better: str
+    why: Text
+    next_better: Text

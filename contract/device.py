@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from contract.base import ByteCount, Count, Label, Labels, Message, Milliseconds
+from contract.base import ByteCount, Count, Label, Labels, Message, Milliseconds, SignedBytes
 
 BudgetTerm = Literal["operator_cap", "cgroup_limit", "available_ram"]
 
@@ -55,7 +55,7 @@ class Budget(Message):
 
     total_bytes: ByteCount
     bound_by: BudgetTerm
-    terms: dict[BudgetTerm, int]
+    terms: dict[BudgetTerm, SignedBytes]
 
 
 class Registration(Message):

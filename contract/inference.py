@@ -1,10 +1,8 @@
 """A prediction, made on the box or in the cloud."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from contract.base import Fraction, Label, Message, Milliseconds
+from contract.base import Fraction, Label, Message, Milliseconds, VersionOrNone
 
 
 class Prediction(Message):
@@ -13,6 +11,6 @@ class Prediction(Message):
     label: Label
     probabilities: dict[Label, Fraction]
     variant: Label
-    release_number: Annotated[int, Field(ge=0)]
+    release_number: VersionOrNone
     latency_ms: Milliseconds
     source: Literal["device", "cloud"]

@@ -1,11 +1,26 @@
 """A number and the conditions under which it was seen."""
 
+import hashlib
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
 
-from contract.base import ByteCount, Count, Fraction, Label, Message, Milliseconds, Name, Seconds
+from contract.base import (
+    LABEL_LENGTH,
+    ByteCount,
+    Count,
+    Fraction,
+    Label,
+    Message,
+    Milliseconds,
+    Name,
+    Seconds,
+)
 from contract.plan import Plan
+
+_DIGEST_LENGTH = 8
+_READABLE_LENGTH = LABEL_LENGTH - _DIGEST_LENGTH - 1
 
 
 class Conditions(Message):
@@ -16,7 +31,7 @@ class Conditions(Message):
     cpu: Label
     versions: dict[Label, Label]
     threads: Annotated[int, Field(ge=1, le=1024)]
-    seeds: tuple[int, ...]
+    seeds: tuple[Count, ...]
     n_train: Count
     n_test: Count
     repeats: Count
@@ -49,9 +64,21 @@ class FrontierPoint(Message):
 
     @property
     def key(self) -> str:
-        """The point's name, unique in a release: ties between points are broken by it."""
-        plan = self.plan
-        return (
-            f"{self.variant}/{plan.scope.cut}/{plan.input_px}px"
-            f"-b{plan.batch}-m{plan.micro_batch}-{plan.optimiser}-e{plan.epochs}/{self.task}"
-        )
+        """The point's name, unique in a release: ties between points are broken by it.
+
+        It reads like the plan and ends in a digest of variant, whole plan and task, so that plans
+        which differ in any field differ in it. At most 120 characters, as a Label holds; fields
+        at their default do not enter the digest, so a field added later renames nothing.
+        """
+        return _key(self.variant, self.plan, self.task)
+
+
+@lru_cache(maxsize=4096)
+def _key(variant: str, plan: Plan, task: str) -> str:
+    readable = (
+        f"{variant}/{plan.scope.cut}/{plan.input_px}px"
+        f"-b{plan.batch}-m{plan.micro_batch}-{plan.optimiser}-e{plan.epochs}/{task}"
+    )
+    whole = f"{variant}/{task}/{plan.model_dump_json(exclude_defaults=True)}"
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return f"{readable[:_READABLE_LENGTH]}-{digest}"

@@ -1,11 +1,9 @@
 """A release: an immutable, numbered set of variants and their measured points."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from contract.architecture import ArchitectureSpec
-from contract.base import ByteCount, Label, Message, Name, Positive, Sha256, Text
+from contract.base import ByteCount, Label, Message, Name, Positive, Sha256, Text, Version
 from contract.measurement import FrontierPoint
 
 ArtifactKind = Literal["weights", "inference", "train_graph"]
@@ -56,7 +54,7 @@ class Release(Message):
     """An immutable release. ``number`` grows; a device is on exactly one."""
 
     schema_version: Literal[1] = 1
-    number: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    number: Version
     title: Label
     task: Name
     made_by: Text

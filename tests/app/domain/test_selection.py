@@ -15,8 +15,8 @@ from tests.app.release_maker import DEFAULT_POINTS, point, release
 from tests.app.world import MB, profile
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-LARGE_HEAD = "large/head/32px-b8-m8-sgd-e3/pcb"
-SMALL_STEM = "small/stem/32px-b8-m8-sgd-e3/pcb"
+LARGE_HEAD = point("large").key
+SMALL_STEM = point("small", cut="stem").key
 OBJECTIVES = (
     "max_accuracy",
     "min_train_bytes",

@@ -5,11 +5,12 @@ import pytest
 from sqlalchemy import text
 
 from contract.desired import NEXT_POLL_HEADER
+from tests.app.release_maker import point
 from tests.app.world import Box, Server, assert_problem, bearer, outcome, profile
 
 MB = 1_000_000
-LARGE_HEAD = "large/head/32px-b8-m8-sgd-e3/pcb"
-SMALL_STEM = "small/stem/32px-b8-m8-sgd-e3/pcb"
+LARGE_HEAD = point("large").key
+SMALL_STEM = point("small", cut="stem").key
 EVENT = {"kind": "event", "name": "started", "fields": {}}
 
 
