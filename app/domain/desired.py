@@ -6,6 +6,7 @@ from app.domain.selection import PolicyInForce, action_without_point
 from contract.base import ByteCount, Fraction, Label, Message, Name
 from contract.decision import Action, Decision
 from contract.desired import Assignment, DesiredState
+from contract.device import BudgetTerm
 from contract.policy import Fallback
 from contract.release import Release
 
@@ -21,6 +22,7 @@ class State(Message):
     decision_id: Label | None
     point_key: Label | None
     budget_bytes: ByteCount
+    bound_by: BudgetTerm | None = None
     policy_name: Name | None
     policy_version: int
     accuracy_floor: Fraction
@@ -38,6 +40,7 @@ def state_of(decision: Decision, decision_id: str, policy: PolicyInForce) -> Sta
         decision_id=decision_id,
         point_key=decision.chosen.key if decision.chosen else None,
         budget_bytes=decision.budget.total_bytes,
+        bound_by=decision.budget.bound_by,
         policy_name=policy.name,
         policy_version=policy.version,
         accuracy_floor=policy.body.accuracy_floor,
@@ -71,13 +74,16 @@ def state_without_decision(policy: PolicyInForce | None, release: Release | None
 def is_same(old: State | None, new: State) -> bool:
     """Say whether a box need not hear of ``new``: nothing that it acts on has changed.
 
-    Words and small moves of the budget (free memory breathes) do not count.
+    Words do not count, nor does how much memory is free just now, while the same point fits: it
+    breathes, and the box looks for itself. A cap that moves counts from a twentieth on.
     """
     if old is None:
         return False
-    ignored = {"why", "next_better", "decision_id", "budget_bytes"}
+    ignored = {"why", "next_better", "decision_id", "budget_bytes", "bound_by"}
     if old.model_dump(exclude=ignored) != new.model_dump(exclude=ignored):
         return False
+    if old.bound_by == new.bound_by == "available_ram":
+        return True
     moved = abs(new.budget_bytes - old.budget_bytes)
     return moved <= BUDGET_CHANGE_THAT_COUNTS * old.budget_bytes
 

@@ -34,6 +34,13 @@ def test_words_and_small_moves_of_the_budget_make_no_new_state():
         assert not is_same(STATE, STATE.model_copy(update=change))
 
 
+def test_free_memory_may_breathe_as_it_likes_while_the_same_point_fits():
+    free = STATE.model_copy(update={"bound_by": "available_ram"})
+    assert is_same(free, free.model_copy(update={"budget_bytes": 10}))
+    capped = STATE.model_copy(update={"bound_by": "operator_cap"})
+    assert not is_same(capped, capped.model_copy(update={"budget_bytes": 10}))
+
+
 def test_the_tag_names_box_generation_and_content():
     tags = {
         etag_of("a", 1, STATE),
