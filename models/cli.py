@@ -4,6 +4,7 @@
 starts them before anything heavy is imported.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -79,6 +80,63 @@ def export_command(
 
     files = starter.export_trained(variant, folder)
     console.print(f"{variant}: {', '.join(sorted(p.name for p in files.paths.values()))}")
+
+
+@app.command(name="measure")
+def measure_command(
+    folder: Annotated[Path, typer.Option(help="Folder of one exported variant")],
+    boards: Annotated[
+        Path, typer.Option(help="Holds BOARD/train and BOARD/test, each ok/ defect/")
+    ],
+    out: Annotated[Path, typer.Option(help="File for the points, JSON")],
+    work: Work = Path("var/lab/measure"),
+    tiles: Annotated[int, typer.Option(help="Labelled tiles per board to learn from")] = 200,
+    task: Annotated[str, typer.Option(help="Name of the task, part of every point")] = "pcb-adapt",
+) -> None:
+    """Run the fine-tune program for every plan of a variant on every board; write points."""
+    from models.measure import boards_in, measure_point  # noqa: PLC0415
+    from models.starter import plans_of  # noqa: PLC0415
+    from models.variant import load_variant  # noqa: PLC0415
+
+    files = load_variant(folder)
+    plans = plans_of(files.variant.spec, files.variant.blocks)
+    points = []
+    with _bar() as report:
+        for done, plan in enumerate(plans):
+            report(f"{files.variant.name}, {plan.title}", done, len(plans))
+            points.append(
+                measure_point(
+                    files,
+                    plan,
+                    boards=boards_in(boards),
+                    task=task,
+                    train_limit=tiles,
+                    out_dir=work,
+                )
+            )
+    out.write_text(json.dumps([point.model_dump(mode="json") for point in points], indent=1))
+    console.print(f"{len(points)} points of {files.variant.name} in {out}")
+
+
+@app.command(name="release")
+def release_command(
+    out: Out,
+    number: Annotated[int, typer.Option(help="Release number, higher than any before")],
+    title: Annotated[str, typer.Option(help="What people call it")],
+    variant: Annotated[list[Path], typer.Option(help="Folder of an exported variant; repeatable")],
+    points: Annotated[list[Path], typer.Option(help="File that `measure` wrote; repeatable")],
+) -> None:
+    """Write an immutable release folder from measured variants, with its model card."""
+    from contract.measurement import FrontierPoint  # noqa: PLC0415
+    from models.starter import publish  # noqa: PLC0415
+    from models.variant import load_variant  # noqa: PLC0415
+
+    measured = [
+        FrontierPoint.model_validate(row) for path in points for row in json.loads(path.read_text())
+    ]
+    variants = [load_variant(folder) for folder in variant]
+    publish(out, number=number, title=title, variants=variants, points=measured)
+    console.print(f"release {number}: {len(variants)} variants, {len(measured)} points in {out}")
 
 
 @app.command(name="starter")

@@ -184,13 +184,25 @@ def make_starter(
         folder = train_variant(name, pool, recipe, work, report)
         variants.append(export_trained(name, folder))
     points = measure_variants(variants, work, report)
+    return publish(out, number=number, title="Starter release", variants=variants, points=points)
+
+
+def publish(
+    out: Path,
+    *,
+    number: int,
+    title: str,
+    variants: Sequence[VariantFiles],
+    points: Sequence[FrontierPoint],
+) -> Release:
+    """Write the release folder and its model card; raises ReleaseExistsError."""
     release = Release(
         number=number,
-        title="Starter release",
-        task=TASK,
+        title=title,
+        task=points[0].task if points else TASK,
         made_by="python -m models starter",
         variants=tuple(files.variant for files in variants),
-        points=points,
+        points=tuple(points),
     )
     paths = [path for files in variants for path in files.paths.values()]
     write_release(out, release, paths)

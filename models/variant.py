@@ -15,6 +15,7 @@ from models.release import describe_artifact
 from models.train import RECORD_FILE, WEIGHTS_FILE
 
 INFERENCE_FILE = "inference.onnx"
+VARIANT_FILE = "variant.json"
 
 
 def graph_file(cut: str) -> str:
@@ -32,7 +33,8 @@ def describe_variant(
 ) -> VariantFiles:
     """Describe the variant whose weights, inference and training graphs are in ``folder``.
 
-    Raises OSError when one of them is missing, UnknownCutError for a cut the network lacks.
+    The description is kept beside them, for ``load_variant``. Raises OSError when one of them is
+    missing, UnknownCutError for a cut that the network lacks.
     """
     network = build(spec)
     record = json.loads((folder / RECORD_FILE).read_text())
@@ -56,6 +58,13 @@ def describe_variant(
         train_graphs=graphs,
         lineage={key: json.dumps(value) for key, value in record.items()},
     )
+    (folder / VARIANT_FILE).write_text(variant.model_dump_json(indent=1) + "\n")
+    return VariantFiles(variant=variant, paths=_paths(variant, folder))
+
+
+def load_variant(folder: Path) -> VariantFiles:
+    """Return what ``describe_variant`` described; raises OSError where nothing was exported."""
+    variant = Variant.model_validate_json((folder / VARIANT_FILE).read_bytes())
     return VariantFiles(variant=variant, paths=_paths(variant, folder))
 
 
