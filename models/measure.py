@@ -26,7 +26,7 @@ from contract.release import TrainGraph, Variant
 
 _RESULT: TypeAdapter[FinetuneResult] = TypeAdapter(FinetuneResult)
 # Student's t, two-sided 95 %, by degrees of freedom from 1.
-_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179)
+STUDENT_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179)
 _NORMAL_95 = 1.96
 
 
@@ -196,7 +196,7 @@ def lower_bound(accuracies: Sequence[float], results: Sequence[FinetuneResult]) 
     n_test = sum(r.n_test for r in results)
     half = _NORMAL_95 * math.sqrt(max(mean * (1 - mean), 1 / max(1, n_test)) / max(1, n_test))
     if len(accuracies) > 1:
-        t = _T_95[min(len(accuracies) - 1, len(_T_95)) - 1]
+        t = STUDENT_T_95[min(len(accuracies) - 1, len(STUDENT_T_95)) - 1]
         half = max(half, t * statistics.stdev(accuracies) / math.sqrt(len(accuracies)))
     return max(0.0, mean - half)
 
