@@ -1,5 +1,9 @@
 """The one error body: RFC 9457 problem details."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from contract.base import Message
 
 
@@ -15,6 +19,6 @@ class Problem(Message):
 
     type: str
     title: str
-    status: int
+    status: Annotated[int, Field(ge=100, le=599)]
     detail: str
     errors: tuple[FieldProblem, ...] = ()
