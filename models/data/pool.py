@@ -6,10 +6,11 @@ construction. Real photographs never enter a pool, so what is trained on it may 
 """
 
 import json
+import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,20 @@ from models.data.generator.tiles import GRID, TileSet, tiles
 SHARD_TILES = 500
 VALIDATION_BOARD_SEEDS = 8000
 """Board seeds from here on are validation boards; training boards lie below."""
+OTHER_BOARD_SEEDS = 9000
+"""Board seeds from here on are in no pool: points are measured on them, and the demo shows one."""
+RECORD_FILE = "pool.json"
+MAKING_FILE = "pool-making.json"
+
+
+class BoardsOverlapError(ValueError):
+    """A pool would train on boards that are kept for validating or measuring."""
+
+    def __init__(self, boards: int, validation_boards: int) -> None:
+        super().__init__(
+            f"{boards} training and {validation_boards} validation boards are too many: at most "
+            f"{VALIDATION_BOARD_SEEDS} and {OTHER_BOARD_SEEDS - VALIDATION_BOARD_SEEDS}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +53,11 @@ class PoolRecipe:
     seed: int = 0
     drawing: int = 2
     """Raised whenever generator or crops draw other pictures: a stale pool is then made anew."""
+
+    def __post_init__(self) -> None:
+        last = VALIDATION_BOARD_SEEDS + self.validation_boards
+        if self.generated_boards > VALIDATION_BOARD_SEEDS or last > OTHER_BOARD_SEEDS:
+            raise BoardsOverlapError(self.generated_boards, self.validation_boards)
 
 
 class Tiles(NamedTuple):
@@ -80,11 +100,14 @@ class Pool:
         large = np.load(self._folder / f"{part}-{self._recipe.px}.npy", mmap_mode="r")
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         shape = (len(large), px, px, 3)
-        small = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        for row, tile in enumerate(large):
-            small[row] = cv2.resize(tile, (px, px), interpolation=cv2.INTER_AREA)
-        small.flush()
-        temporary.replace(path)
+        try:
+            small = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            for row, tile in enumerate(large):
+                small[row] = cv2.resize(tile, (px, px), interpolation=cv2.INTER_AREA)
+            small.flush()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,31 +124,76 @@ class _Shard:
 
 
 def build_pool(
-    folder: Path, recipe: PoolRecipe, report: Callable[[int, int], None], *, workers: int = 1
+    folder: Path,
+    recipe: PoolRecipe,
+    report: Callable[[int, int], None],
+    *,
+    workers: int = 1,
+    shard_tiles: int = SHARD_TILES,
 ) -> Pool:
     """Make the pool, or what is missing of it; ``report(done_shards, shards)``.
 
-    DeepPCB crops are left out, and the record says so, where the scans are not beside the project.
+    What was made by another recipe is dropped. DeepPCB crops are left out, and the record says so,
+    where the scans are not beside the project.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not deeppcb.default_root().is_dir():
-        recipe = PoolRecipe(**(asdict(recipe) | {"deeppcb_crops": 0}))
-    record = folder / "pool.json"
-    if record.exists() and json.loads(record.read_text()) == asdict(recipe):
-        return Pool(folder, recipe)
-    shards = _shards(recipe)
-    with ProcessPoolExecutor(workers) as executor:
-        made = [executor.submit(_make_shard, folder, recipe, shard) for shard in shards]
-        for done, future in enumerate(made, start=1):
-            future.result()
+        recipe = replace(recipe, deeppcb_crops=0)
+    shards = _shards(recipe, shard_tiles)
+    if _recipe_in(folder / RECORD_FILE) != asdict(recipe):
+        _drop_other_recipes(folder, recipe)
+        for done, _ in enumerate(_made(folder, recipe, shards, workers), start=1):
             report(done, len(shards))
-    for part in ("training", "validation"):
-        _join(folder, recipe, part, [s for s in shards if s.part == part])
-    record.write_text(json.dumps(asdict(recipe)))
+        for part in ("training", "validation"):
+            _join(folder, recipe, part, [s for s in shards if s.part == part])
+        _write_recipe(folder / RECORD_FILE, recipe)
+    for shard in shards:
+        shard.path(folder).unlink(missing_ok=True)
     return Pool(folder, recipe)
 
 
-def _shards(recipe: PoolRecipe) -> list[_Shard]:
+def _recipe_in(path: Path) -> object:
+    """Return the recipe that a file holds; None where there is none or it is torn."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _write_recipe(path: Path, recipe: PoolRecipe) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(asdict(recipe)))
+    temporary.replace(path)
+
+
+def _drop_other_recipes(folder: Path, recipe: PoolRecipe) -> None:
+    """Drop shards, joined tiles and smaller sizes unless this very recipe is being made."""
+    if _recipe_in(folder / MAKING_FILE) == asdict(recipe):
+        return
+    for stale in (*folder.glob("*.npz"), *folder.glob("*.npy"), folder / RECORD_FILE):
+        stale.unlink(missing_ok=True)
+    _write_recipe(folder / MAKING_FILE, recipe)
+
+
+def _made(
+    folder: Path, recipe: PoolRecipe, shards: Sequence[_Shard], workers: int
+) -> Iterator[None]:
+    """Make the shards that are missing, yielding after each; the rest is dropped on an error."""
+    if workers == 1:
+        for shard in shards:
+            _make_shard(folder, recipe, shard)
+            yield
+        return
+    # A forked child would inherit torch's threads in whatever state they are.
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    try:
+        for future in [executor.submit(_make_shard, folder, recipe, s) for s in shards]:
+            yield future.result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _shards(recipe: PoolRecipe, shard_tiles: int) -> list[_Shard]:
     wanted = (
         ("training", "generated", recipe.generated),
         ("training", "deeppcb", recipe.deeppcb_crops),
@@ -134,8 +202,8 @@ def _shards(recipe: PoolRecipe) -> list[_Shard]:
     )
     shards: list[_Shard] = []
     for part, source, tiles_wanted in wanted:
-        for first in range(0, tiles_wanted, SHARD_TILES):
-            count = min(SHARD_TILES, tiles_wanted - first)
+        for first in range(0, tiles_wanted, shard_tiles):
+            count = min(shard_tiles, tiles_wanted - first)
             seed = recipe.seed + 10_000 * len(shards)
             shards.append(_Shard(part=part, source=source, seed=seed, count=count))
     return shards
@@ -166,7 +234,7 @@ def _draw(recipe: PoolRecipe, shard: _Shard) -> TileSet:
 
 
 def _join(folder: Path, recipe: PoolRecipe, part: str, shards: list[_Shard]) -> None:
-    """Put a part's shards into one array that can be mapped, and drop them."""
+    """Put a part's shards into one array that can be mapped."""
     count = sum(shard.count for shard in shards)
     temporary = folder / f"{part}.tmp"
     images = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, recipe.px, recipe.px, 3))
@@ -182,5 +250,3 @@ def _join(folder: Path, recipe: PoolRecipe, part: str, shards: list[_Shard]) -> 
     np.save(folder / f"{part}-labels.npy", labels)
     np.save(folder / f"{part}-where.npy", where)
     temporary.replace(folder / f"{part}-{recipe.px}.npy")
-    for shard in shards:
-        shard.path(folder).unlink()
