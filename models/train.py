@@ -78,8 +78,9 @@ def train(
     """Train ``spec`` on ``pool`` and write weights and a record into ``out_dir``.
 
     ``start`` names weights to begin with, of the same network at any size; None begins afresh.
-    ``report(done_steps, total_steps, text)`` is called after every step. Returns the record.
-    Raises LossNotFiniteError; on it, and on a kill, the last checkpoint stays usable.
+    ``report(done_steps, total_steps, text)`` is called after every step. Returns the record. A
+    resumed run ends with the same weights as one that was never stopped. Raises
+    LossNotFiniteError; on it, and on a kill, the last checkpoint stays usable.
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
@@ -98,6 +99,7 @@ def train(
     batches = _batches(pool, spec.input_px, recipe, first_step=progress.step)
     for step in range(progress.step, recipe.steps):
         _set_rate(optimiser, recipe, step)
+        torch.manual_seed(recipe.seed + step)  # a resumed run drops out what a whole one does
         loss = _step(network, where, optimiser, next(batches), recipe)
         if not math.isfinite(loss):
             raise LossNotFiniteError(step)
@@ -143,6 +145,7 @@ def _step(
     batch: tuple[Tensor, Tensor, Tensor],
     recipe: Recipe,
 ) -> float:
+    """Take one step and return the loss; NaN, and no step, where it or a gradient is not finite."""
     network.train()
     images, labels, where = batch
     loss = F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
@@ -150,7 +153,9 @@ def _step(
         loss = loss + recipe.localisation_weight * localiser.loss(where)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    if not torch.isfinite(norm):
+        return math.nan
     optimiser.step()
     return float(loss.detach())
 
@@ -306,6 +311,8 @@ def _write_record(
         "seconds": round(progress.seconds, 1),
         "torch": torch.__version__,
     }
-    (out_dir / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    temporary = (out_dir / RECORD_FILE).with_suffix(".tmp")
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.replace(out_dir / RECORD_FILE)
     (out_dir / CHECKPOINT_FILE).unlink(missing_ok=True)
     return record
