@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
@@ -24,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "var" / "demo"
 UNSEEN_BOARD = 9100
 """A board seed far outside those that the starter release was trained and measured on."""
-TILES_PER_CLASS = 150
-console = Console()
+TILES_PER_CLASS = 100
+console = Console(width=None if sys.stdout.isatty() else 180)
 
 
 def main() -> int:
@@ -40,10 +41,11 @@ def main() -> int:
         _show(arguments, folder, programs)
     except KeyboardInterrupt:
         console.print("Stopping.")
-    except (ProgramFailedError, RuntimeError, OSError) as error:
+    except (ProgramFailedError, RuntimeError, OSError, httpx2.HTTPError) as error:
         console.print(f"[red]The demo failed:[/red] {error}", highlight=False)
         return 1
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for program in reversed(programs):
             program.stop()
     return 0
@@ -77,8 +79,11 @@ def _show(arguments: argparse.Namespace, folder: Path, programs: list[Program]) 
         data = arguments.data.resolve() if arguments.data else _tiles(folder, progress)
         server = _server(arguments, folder, progress)
         programs.append(server.program)
-        boxes = _boxes(server, folder, data)
-        programs.extend(boxes)
+        token = server.enrol_token(uses=len(CAPS))
+        programs.extend(
+            start_box(name, server, data=data, folder=folder, token=token) for name in CAPS
+        )
+        boxes = programs[1:]
         rows = settle(server, boxes, _bars(progress, boxes))
     console.print(fleet_table(rows))
     console.print(f"Images: {data}")
@@ -106,16 +111,27 @@ def _server(arguments: argparse.Namespace, folder: Path, progress: Progress) -> 
     server = start_server(
         folder / "server",
         arguments.release,
-        port=free_port(arguments.port),
+        port=_port(folder, arguments.port),
         floor=arguments.floor,
     )
     progress.update(task, total=1, completed=1)
     return server
 
 
-def _boxes(server: Server, folder: Path, data: Path) -> list[Program]:
-    token = server.enrol_token(uses=len(CAPS))
-    return [start_box(name, server, data=data, folder=folder, token=token) for name in CAPS]
+def _port(folder: Path, wanted: int) -> int:
+    """Return the server's port, the same in every run: it is part of the name boxes know it by."""
+    known = folder / "port"
+    if not known.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        known.write_text(str(free_port(wanted)))
+    port = int(known.read_text())
+    if free_port(port) != port:
+        message = (
+            f"port {port}, under which the boxes of an earlier run know the server, is in use: "
+            "stop what uses it, or start anew with --fresh"
+        )
+        raise RuntimeError(message)
+    return port
 
 
 def _bars(progress: Progress, boxes: list[Program]) -> "_Bars":

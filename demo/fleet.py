@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from demo.processes import Program, run_tool, start, wait_until_listening
+from demo.processes import Program, ProgramFailedError, run_tool, start, wait_until_listening
 
 CAPS = {"box-256MB": "256MB", "box-700MB": "700MB", "box-4GB": "4GB"}
 POLICY = "demo"
@@ -20,6 +20,10 @@ POLICY_BODY = {
 }
 POLL_S = 2
 LOOK_EVERY_S = 0.3
+FINAL = {"activated", "cloud", "idle"}
+STANDS_AFTER_S = 4 * POLL_S
+"""A refusal is final when the server has answered it with nothing new for this long."""
+SETTLE_WITHIN_S = 1800.0
 
 Json = dict[str, Any]
 
@@ -100,17 +104,37 @@ def settle(server: Server, boxes: list[Program], tell: Callable[[Program], None]
     ends meanwhile.
     """
     rows: dict[str, Json] = {}
+    patience = Patience()
+    give_up_at = time.monotonic() + SETTLE_WITHIN_S
     while len(rows) < len(boxes):
         server.program.check()
+        late = [box for box in boxes if box.name not in rows]
+        if time.monotonic() > give_up_at:
+            raise ProgramFailedError(late[0].name, None, late[0].log)
         devices = {d["serial"]: d for d in server.get("/v1/devices?limit=200")["items"]}
         for box in boxes:
             box.check()
             tell(box)
             row = _row(server, devices.get(box.name))
-            if row is not None:
+            if row is not None and patience.is_final(box.name, row, time.monotonic()):
                 rows[box.name] = row
+            else:
+                rows.pop(box.name, None)
         time.sleep(LOOK_EVERY_S)
     return [rows[box.name] for box in boxes]
+
+
+class Patience:
+    """Tells a box's last word from a refusal that the server is about to answer."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[str, int, str], float] = {}
+
+    def is_final(self, name: str, row: Json, now_s: float) -> bool:
+        """Say whether the outcome of ``row`` stands; ``now_s`` is a monotonic time."""
+        status = row["outcome"]["status"]
+        since = self._since.setdefault((name, row["device"]["generation"], status), now_s)
+        return status in FINAL or now_s - since > STANDS_AFTER_S
 
 
 def _row(server: Server, device: Json | None) -> Json | None:

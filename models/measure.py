@@ -48,16 +48,33 @@ class VariantFiles:
 
 
 class MeasurementFailedError(RuntimeError):
-    """The fine-tune program did not finish while a point was measured."""
+    """A program that measures a part of a point did not finish."""
 
     def __init__(self, job_id: str, reason: str) -> None:
-        super().__init__(f"fine-tune {job_id} failed: {reason}")
+        super().__init__(f"{job_id} could not be measured: {reason}")
         self.job_id = job_id
 
 
+class NoBoardsError(ValueError):
+    """There is nothing to measure on."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} holds no board: make {folder}/BOARD/train and {folder}/BOARD/test, each "
+            "with one folder of images per class"
+        )
+        self.folder = folder
+
+
 def boards_in(folder: Path) -> tuple[Board, ...]:
-    """Return the boards of ``folder/<board>/{train,test}/<class>``, sorted by name."""
-    found = [p for p in sorted(folder.iterdir()) if (p / "train").is_dir()]
+    """Return the boards of ``folder/<board>/{train,test}/<class>``, sorted by name.
+
+    Raises NoBoardsError.
+    """
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [p for p in inside if (p / "train").is_dir() and (p / "test").is_dir()]
+    if not found:
+        raise NoBoardsError(folder)
     return tuple(Board(name=p.name, train_dir=p / "train", test_dir=p / "test") for p in found)
 
 
@@ -89,9 +106,9 @@ def _job(
     return FinetuneJob(
         job_id=job_id,
         variant=variant.name,
-        weights_path=str(files.paths[variant.weights.sha256]),
-        inference_path=str(files.paths[variant.inference.sha256]),
-        train_graph_path=str(files.paths[graph.artifact.sha256]),
+        weights_path=str(files.paths[variant.weights.sha256].resolve()),
+        inference_path=str(files.paths[variant.inference.sha256].resolve()),
+        train_graph_path=str(files.paths[graph.artifact.sha256].resolve()),
         output_dir=str(out_dir.resolve() / job_id),
         data_dir=str(board.train_dir.resolve()),
         test_dir=str(board.test_dir.resolve()),
@@ -133,8 +150,9 @@ def run_finetune(job: FinetuneJob, on_line: Callable[[str], None] | None = None)
     if not result_path.is_file():
         raise MeasurementFailedError(job.job_id, f"exit status {child.returncode}, no result")
     result = _RESULT.validate_json(result_path.read_bytes())
-    if result.status != "done":
-        raise MeasurementFailedError(job.job_id, result.reason)
+    if child.returncode or result.status != "done":
+        reason = result.reason or f"exit status {child.returncode}"
+        raise MeasurementFailedError(job.job_id, reason)
     return result
 
 
@@ -145,7 +163,12 @@ def _latency(files: VariantFiles, out_dir: Path) -> dict[str, float]:
         model = str(files.paths[variant.inference.sha256])
         size = [str(variant.spec.input_px), str(variant.spec.in_channels)]
         command = [sys.executable, "-m", "models", "latency", model, *size]
-        stored.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)  # noqa: S603
+        done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+        if done.returncode:
+            raise MeasurementFailedError(f"latency of {variant.name}", done.stderr.strip())
+        temporary = stored.with_suffix(".tmp")
+        temporary.write_text(done.stdout)
+        temporary.replace(stored)
     return {k: float(v) for k, v in json.loads(stored.read_text()).items()}
 
 

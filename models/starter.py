@@ -46,9 +46,9 @@ class PlanRow:
     learning_rate: float
 
 
-HEAD_PLAN = PlanRow(micro_batch=16, epochs=20, learning_rate=3e-3)
-PREFIX_PLAN = PlanRow(micro_batch=8, epochs=16, learning_rate=1e-3)
-FULL_PLAN = PlanRow(micro_batch=8, epochs=16, learning_rate=1e-3)
+HEAD_PLAN = PlanRow(micro_batch=16, epochs=12, learning_rate=3e-3)
+PREFIX_PLAN = PlanRow(micro_batch=8, epochs=12, learning_rate=1e-3)
+FULL_PLAN = PlanRow(micro_batch=16, epochs=10, learning_rate=1e-3)
 BATCH = 32
 
 
@@ -97,7 +97,10 @@ PHASES: dict[str, tuple[Phase, ...]] = {
     "rx-s-128": (Phase(px=128, steps=1000),),
     "rx-m-128": (Phase(px=128, steps=1000),),
     "rx-m-192": (Phase(px=128, steps=1000), Phase(px=192, steps=250, learning_rate=1e-3)),
-    "rx-l-224": (Phase(px=128, steps=800), Phase(px=224, steps=200, learning_rate=1e-3)),
+    "rx-l-224": (
+        Phase(px=128, steps=800),
+        Phase(px=224, steps=200, learning_rate=1e-3),
+    ),
 }
 """Small pictures first: most of what a large network learns, it learns as well on them."""
 
@@ -184,7 +187,14 @@ def make_starter(
         folder = train_variant(name, pool, recipe, work, report)
         variants.append(export_trained(name, folder))
     points = measure_variants(variants, work, report)
-    return publish(out, number=number, title="Starter release", variants=variants, points=points)
+    return publish(
+        out,
+        number=number,
+        title="Starter release",
+        variants=variants,
+        points=points,
+        made_by="python -m models starter",
+    )
 
 
 def publish(
@@ -194,13 +204,14 @@ def publish(
     title: str,
     variants: Sequence[VariantFiles],
     points: Sequence[FrontierPoint],
+    made_by: str = "python -m models release",
 ) -> Release:
     """Write the release folder and its model card; raises ReleaseExistsError."""
     release = Release(
         number=number,
         title=title,
         task=points[0].task if points else TASK,
-        made_by="python -m models starter",
+        made_by=made_by,
         variants=tuple(files.variant for files in variants),
         points=tuple(points),
     )
