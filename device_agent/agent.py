@@ -227,7 +227,8 @@ class Agent:
     def _work(self) -> None:
         while self.state.step in WORKING:
             try:
-                self._save(self._step())
+                self._save(self._with_newest_orders(self._step()))
+                self._heed_late_orders()
             except RejectStep as exc:
                 self._save(reject(self.box, self.state, exc))
             except RetryStep as exc:
@@ -247,6 +248,17 @@ class Agent:
         newer, self._newer = self._newer, None
         self._take_in(newer)
 
+    def _with_newest_orders(self, done: BoxState) -> BoxState:
+        """Return what a step returned, under the orders that may have come while it ran."""
+        orders = {"desired": self.state.desired, "etag": self.state.etag}
+        return done.model_copy(update=orders)
+
+    def _heed_late_orders(self) -> None:
+        """Take in other work that was ordered in the moment in which the training ended."""
+        newer, self._newer = self._newer, None
+        if newer is not None:
+            self._take_in(newer)
+
     def _ask_for_newer_orders(self) -> None:
         before = self.state.task_id
         self._take_in(self.box.client.desired(None))
@@ -260,6 +272,7 @@ class Agent:
         if self.state.starts >= MOST_STARTS:
             message = f"training was begun {MOST_STARTS} times and never ended"
             raise RejectStep("refused", message)
+        self._newer = None
         self._save(self.state.model_copy(update={"starts": self.state.starts + 1}))
         return train(self.box, self.state, self._interrupted)
 

@@ -34,13 +34,15 @@ class ChildBudget:
 
 
 def child_budget(profile: DeviceProfile, server_budget_bytes: int) -> ChildBudget:
-    """Return what the trainer may occupy.
+    """Return what the trainer may occupy: never more than the server reckoned with.
 
-    Without an operator's cap or a group limit the server's own reckoning bounds it.
+    A run that took more than that would be judged infeasible afterwards, though it broke no limit
+    of the box. A ``server_budget_bytes`` of 0 means that none was given.
     """
     limits = [profile.operator_cap_bytes, profile.cgroup_limit_bytes]
     known = [max(limit - profile.agent_bytes, 0) for limit in limits if limit is not None]
-    cap_bytes = min(known, default=server_budget_bytes)
+    promised = [server_budget_bytes] if server_budget_bytes > 0 else []
+    cap_bytes = min(known + promised, default=0)
     return ChildBudget(cap_bytes, max(profile.ram_available_bytes - RESERVE_BYTES, 0))
 
 

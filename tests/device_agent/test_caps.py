@@ -23,6 +23,11 @@ def test_without_any_cap_the_server_s_budget_binds():
     assert child_budget(profile, 123).cap_bytes == 123
 
 
+def test_what_the_server_reckoned_with_binds_below_the_box_s_own_cap():
+    assert child_budget(make_profile(), 150_000_000).cap_bytes == 150_000_000
+    assert child_budget(make_profile(), 0).cap_bytes == 176_000_000
+
+
 @given(st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**10))
 def test_a_budget_is_never_negative(cap, available, allowance):
     profile = make_profile(
