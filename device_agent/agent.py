@@ -35,6 +35,7 @@ from device_agent.steps import (
     MOST_STARTS,
     STEPS,
     RejectStep,
+    RetryLaterStep,
     RetryStep,
     clear,
     reject,
@@ -233,6 +234,8 @@ class Agent:
                 self._save(reject(self.box, self.state, exc))
             except RetryStep as exc:
                 self._count_attempt(exc)
+                if isinstance(exc, RetryLaterStep) and self.state.step in WORKING:
+                    raise
             except StoppedError:
                 self._heed_newer_orders()
             except SupersededError:

@@ -1,4 +1,8 @@
-"""Bytes of an image to the array that a graph takes, with caps checked before decoding."""
+"""Bytes of an image to the array that a graph takes, with caps checked before decoding.
+
+The pixels are exactly those that the fine-tune program trains on (``models.data.folder``): a test
+holds the two together, since no program imports another.
+"""
 
 import contextlib
 import io
@@ -10,11 +14,14 @@ from device_agent.errors import BadImageError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 40_000_000
 _MODES = {1: "L", 3: "RGB"}
-_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+_DRAFT_SCALE = 2
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MAGIC = {_PNG: "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 def decode(data: bytes, input_px: int, channels: int) -> "NDArray[np.uint8]":
@@ -34,14 +41,14 @@ def decode(data: bytes, input_px: int, channels: int) -> "NDArray[np.uint8]":
 def for_the_cloud(data: bytes) -> tuple[bytes, str]:
     """Return the image as PNG or JPEG, which is what the server takes, and its media type."""
     for magic, media_type in _MAGIC.items():
-        if data.startswith(magic):
+        if data.startswith(magic) and not _is_wide_grey_png(data):
             return data, media_type
     from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
 
     with _named_image_errors(), Image.open(io.BytesIO(data)) as image:
         _refuse_a_bomb(image.width, image.height)
         stream = io.BytesIO()
-        image.convert("RGB").save(stream, "PNG")
+        _eight_bits(image).convert("RGB").save(stream, "PNG")
     return stream.getvalue(), "image/png"
 
 
@@ -50,8 +57,26 @@ def _resized(data: bytes, input_px: int, channels: int) -> Any:  # noqa: ANN401 
 
     with _named_image_errors(), Image.open(io.BytesIO(data)) as image:
         _refuse_a_bomb(image.width, image.height)
+        mode = _MODES[channels]
+        image.draft(mode, (input_px * _DRAFT_SCALE, input_px * _DRAFT_SCALE))
         square = (input_px, input_px)
-        return image.convert(_MODES[channels]).resize(square, Image.Resampling.BILINEAR)
+        return _eight_bits(image).convert(mode).resize(square, Image.Resampling.BILINEAR)
+
+
+def _eight_bits(image: "Image.Image") -> "Image.Image":
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip it to white."""
+    if not image.mode.startswith("I"):
+        return image
+    import numpy as np  # noqa: PLC0415 - an idle agent does not pay for it
+    from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
+
+    wide = np.clip(np.asarray(image, np.int64), 0, 0xFFFF)
+    return Image.fromarray((wide >> 8).astype(np.uint8))
+
+
+def _is_wide_grey_png(data: bytes) -> bool:
+    """Return whether a PNG's header says grey of 16 bits (depth and colour type, PNG 11.2.2)."""
+    return data.startswith(_PNG) and data[24:26] == b"\x10\x00"
 
 
 @contextlib.contextmanager

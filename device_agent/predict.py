@@ -1,7 +1,8 @@
 """Predictions: the active model here, else the last known good, else the cloud where allowed.
 
 Thread-safe. A new active model is picked up at the next prediction by reading the ``active`` link;
-requests under way keep the model that they began with.
+requests under way keep the model that they began with. A model that fails is set aside for a
+while, then asked again: a passing trouble must not silence it until the next restart.
 """
 
 import io
@@ -31,10 +32,32 @@ Cloud = Callable[[bytes], Prediction]
 Open = Callable[[Path], Session]
 
 
+_RETRY_FIRST_S = 30.0
+_RETRY_LONGEST_S = 3600.0
+
+
 class ModelFailedError(AgentError):
     """The runtime refused the model or its answer makes no sense."""
 
     name = "model_failed"
+
+
+class SetAsideError(ModelFailedError):
+    """The model failed a short while ago; it was not asked again."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A model that failed ``failures`` times in a row and is asked again at ``retry_at_s``."""
+
+    failures: int
+    retry_at_s: float
+
+    @classmethod
+    def after(cls, failures: int, now_s: float) -> "SetAside":
+        """Double the pause with every failure: 30 s at first, an hour at most."""
+        pause_s = min(_RETRY_FIRST_S * 2 ** min(failures - 1, 16), _RETRY_LONGEST_S)
+        return cls(failures, now_s + pause_s)
 
 
 @dataclass(frozen=True)
@@ -96,6 +119,7 @@ class Predictor:
         desired: Callable[[], DesiredState | None],
         cloud: Cloud,
         open_model: Open = open_session,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shelf = shelf
         self._desired = desired
@@ -103,7 +127,8 @@ class Predictor:
         self._open = open_model
         self._lock = threading.Lock()
         self._loaded: LocalModel | None = None
-        self._spoilt: set[str] = set()
+        self._monotonic = monotonic
+        self._set_aside: dict[str, SetAside] = {}
 
     def predict(self, image: bytes) -> Prediction:
         """Answer, or raise BadImageError or NoPredictionError with every reason."""
@@ -128,12 +153,17 @@ class Predictor:
             troubles.append("no model is active")
         for model_id in candidates:
             try:
-                return self._model(model_id).predict(image)
+                answer = self._model(model_id).predict(image)
             except BadImageError:
                 raise
+            except SetAsideError as exc:
+                troubles.append(str(exc))
             except AgentError as exc:
                 troubles.append(str(exc))
-                self._spoil(model_id, str(exc))
+                self._put_aside(model_id, str(exc))
+            else:
+                self._set_aside.pop(model_id, None)
+                return answer
         return None
 
     def _ask_cloud(self, image: bytes, troubles: list[str]) -> Prediction | None:
@@ -145,9 +175,9 @@ class Predictor:
 
     def _model(self, model_id: str) -> LocalModel:
         with self._lock:
-            if model_id in self._spoilt:
-                message = f"the model {model_id} is set aside: it failed before"
-                raise ModelFailedError(message)
+            if self._rests(model_id):
+                message = f"the model {model_id} is set aside for a while: it failed before"
+                raise SetAsideError(message)
             loaded = self._loaded
             if loaded is None or loaded.manifest.model_id != model_id:
                 loaded = self._load(model_id)
@@ -164,9 +194,17 @@ class Predictor:
             raise ModelFailedError(message) from exc
         return model
 
-    def _spoil(self, model_id: str, why: str) -> None:
+    def _rests(self, model_id: str) -> bool:
+        known = self._set_aside.get(model_id)
+        return known is not None and self._monotonic() < known.retry_at_s
+
+    def _put_aside(self, model_id: str, why: str) -> None:
         with self._lock:
-            if model_id not in self._spoilt:
-                log.error("model_set_aside", model_id=model_id, reason=why[:300])
-            self._spoilt.add(model_id)
-            self._loaded = None
+            if self._rests(model_id):
+                return
+            known = self._set_aside.get(model_id)
+            failures = known.failures + 1 if known else 1
+            self._set_aside[model_id] = SetAside.after(failures, self._monotonic())
+            log.error("model_set_aside", model_id=model_id, failures=failures, reason=why[:300])
+            if self._loaded is not None and self._loaded.manifest.model_id == model_id:
+                self._loaded = None

@@ -17,7 +17,15 @@ from contract.release import TrainGraph
 from contract.report import OutcomeBody, OutcomeStatus
 from device_agent.box import Box, data_key, printable
 from device_agent.caps import ChildBudget, Fit, check_fit, child_budget, dry_run_fit
-from device_agent.errors import AgentError, DataUnusableError, DiskFullError, StoppedError
+from device_agent.errors import (
+    AgentError,
+    ArtifactError,
+    DataUnusableError,
+    DiskFullError,
+    RefusedError,
+    StoppedError,
+    TruncatedError,
+)
 from device_agent.outcome import judge_result, judge_run, outcome_body
 from device_agent.shelf import Manifest
 from device_agent.state import BoxState, Step, advance, assignment_of
@@ -55,6 +63,10 @@ class RetryStep(AgentError):  # noqa: N818 - a turn of events, not a fault
     name = "attempt_failed"
 
 
+class RetryLaterStep(RetryStep):
+    """Another attempt at once would meet the same: it is made after a pause."""
+
+
 class DeferredError(AgentError):
     """The plan fits this box, but not just now."""
 
@@ -63,12 +75,22 @@ class DeferredError(AgentError):
 
 
 def fetch(box: Box, state: BoxState) -> BoxState:
-    """Bring every file of the assignment into the cache."""
+    """Bring every file of the assignment into the cache.
+
+    A file that the server lacks or sends damaged is a failed attempt; a body that broke off, a busy
+    or an absent server is none.
+    """
     assignment = assignment_of(state)
     graph = _graph(assignment)
     variant = assignment.variant
     files = (variant.weights, variant.inference, graph.artifact)
-    box.cache.fetch_all(files, box.client.artifact)
+    try:
+        box.cache.fetch_all(files, box.client.artifact)
+    except TruncatedError:
+        raise
+    except (ArtifactError, RefusedError) as exc:
+        message = f"a file of {variant.name} cannot be fetched: {exc}"
+        raise RetryLaterStep(message) from exc
     log.info("artifacts_fetched", variant=variant.name, n=len(files))
     return advance(state, "fetched")
 

@@ -123,6 +123,8 @@ class FleetSim(httpx2.BaseTransport):
     registered: int = 0
     next_poll_s: str = "30"
     refused_kinds: set[str] = field(default_factory=set)
+    files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
+    truncate_files_to: int | None = None
 
     def client(self) -> httpx2.Client:
         return httpx2.Client(transport=self, base_url="http://fleet.test")
@@ -211,9 +213,10 @@ class FleetSim(httpx2.BaseTransport):
             self.images.append(body)
             return answer_json(200, cloud_prediction())
         sha256 = request.url.path.rsplit("/", 1)[-1]
-        for data in FILES.values():
-            if hashlib.sha256(data).hexdigest() == sha256:
-                return httpx2.Response(200, stream=Chunks([data]))
+        for kind, data in self.files.items():
+            if hashlib.sha256(FILES[kind]).hexdigest() == sha256:
+                piece = data[: self.truncate_files_to]
+                return httpx2.Response(200, stream=Chunks([piece]))
         return problem(404, "no such file")
 
     def _is_known(self, request: httpx2.Request) -> bool:

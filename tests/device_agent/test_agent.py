@@ -11,9 +11,10 @@ from device_agent.errors import (
     NotLetInError,
     ServerAwayError,
     StateError,
+    TruncatedError,
 )
 from tests.device_agent.conftest import make_profile
-from tests.device_agent.fleet import Chunks, point, problem
+from tests.device_agent.fleet import FILES, Chunks, point, problem
 
 
 def test_a_new_box_enrols_trains_and_activates(open_box, fleet):
@@ -133,6 +134,39 @@ def test_a_crashing_trainer_is_given_three_tries(open_box, fleet):
     assert fleet.outcomes()[0].status == "refused"
     assert "failed 3 times" in fleet.outcomes()[0].reason
     assert "signal 6" in fleet.outcomes()[0].reason
+
+
+def test_a_file_that_the_server_lacks_ends_in_an_outcome(open_box, fleet, clock):
+    fleet.files = {}
+
+    assert open_box().run_once() == "idle"
+
+    assert fleet.outcomes()[0].status == "refused"
+    assert "failed 3 times" in fleet.outcomes()[0].reason
+    assert "HTTP 404" in fleet.outcomes()[0].reason
+    assert len(clock.waits) == 2
+
+
+def test_a_damaged_file_ends_in_an_outcome(open_box, fleet):
+    fleet.files = {kind: b"?" * len(content) for kind, content in FILES.items()}
+
+    assert open_box().run_once() == "idle"
+
+    assert fleet.outcomes()[0].status == "refused"
+    assert "forged or damaged" in fleet.outcomes()[0].reason
+
+
+def test_a_file_that_breaks_off_is_no_failed_attempt(open_box, fleet):
+    fleet.truncate_files_to = 10
+    agent = open_box()
+
+    for _ in range(5):
+        with pytest.raises(TruncatedError):
+            agent.cycle()
+
+    assert agent.state.attempts == 0
+    fleet.truncate_files_to = None
+    assert agent.run_once() == "active"
 
 
 @pytest.mark.parametrize(("mode", "status"), [("diverged", "refused"), ("nan", "refused")])
@@ -324,8 +358,8 @@ def test_newer_orders_end_the_training_under_way(open_box, fleet, clock):
     assert agent.run_once() == "idle"
 
 
-def change_orders_while_training(agent, fleet, clock, change) -> None:
-    """Call ``change`` on the fleet once the trainer runs, and make every look at the time a poll."""
+def change_orders_while_training(agent, clock, change) -> None:
+    """Call ``change`` once the trainer runs, and make every look at the time a poll."""
     asked = 0
 
     def step() -> float:
@@ -346,7 +380,7 @@ def test_a_permission_withdrawn_during_the_training_stays_withdrawn(open_box, fl
     def withdraw() -> None:
         fleet.images_may_leave, fleet.generation = False, 9
 
-    change_orders_while_training(agent, fleet, clock, withdraw)
+    change_orders_while_training(agent, clock, withdraw)
 
     assert agent.run_once() == "active"
     assert agent.state.desired.images_may_leave is False
@@ -360,7 +394,7 @@ def test_a_floor_raised_during_the_training_judges_its_result(open_box, fleet, c
     def raise_floor() -> None:
         fleet.floor, fleet.generation = 0.99, 9
 
-    change_orders_while_training(agent, fleet, clock, raise_floor)
+    change_orders_while_training(agent, clock, raise_floor)
 
     assert before.accuracy_floor == 0.8
     assert agent.run_once() == "idle"

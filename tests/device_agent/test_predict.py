@@ -11,8 +11,9 @@ from contract.desired import DesiredState
 from contract.inference import Prediction
 from device_agent.errors import BadImageError, NoPredictionError, ServerAwayError
 from device_agent.paths import StatePaths
-from device_agent.predict import Predictor, probabilities
+from device_agent.predict import Predictor, SetAside, probabilities
 from device_agent.privacy import may_ask_cloud
+from device_agent.runtime import open_session
 from device_agent.shelf import Manifest, Shelf
 from tests.device_agent.conftest import image_bytes
 from tests.device_agent.fleet import PX, cloud_prediction, tiny_model
@@ -108,6 +109,50 @@ def test_a_model_that_the_runtime_refuses_is_set_aside_once(shelf):
             predictor.predict(image_bytes())
 
     assert len(opened) == 1
+
+
+def test_a_model_that_was_set_aside_is_asked_again_after_a_while(shelf):
+    put(shelf, "one", tiny_model())
+    now_s, opened = [0.0], []
+
+    def fail_at_first(path: Path):
+        opened.append(now_s[0])
+        if len(opened) <= 2:
+            raise MemoryError("no memory just now")
+        return open_session(path)
+
+    predictor = Predictor(shelf, desired, Cloud(), fail_at_first, lambda: now_s[0])
+    for second in (0.0, 29.0, 30.0, 89.0):
+        now_s[0] = second
+        with pytest.raises(NoPredictionError):
+            predictor.predict(image_bytes())
+    now_s[0] = 90.0
+
+    assert predictor.predict(image_bytes(220)).label == "defect"
+    assert opened == [0.0, 30.0, 90.0]
+
+
+def test_the_pause_of_a_model_is_bounded():
+    assert SetAside.after(1, 0.0).retry_at_s == 30.0
+    assert SetAside.after(10_000, 0.0).retry_at_s == 3600.0
+
+
+def test_the_fallback_is_loaded_once_while_the_active_model_rests(shelf):
+    put(shelf, "one", tiny_model())
+    put(shelf, "two", tiny_model(bias=100.0))
+    opened = []
+
+    def refuse_two(path: Path):
+        opened.append(path.parent.name)
+        if path.parent.name == "two":
+            raise RuntimeError("no graph")
+        return open_session(path)
+
+    predictor = Predictor(shelf, desired, Cloud(), refuse_two, lambda: 0.0)
+    for _ in range(3):
+        assert predictor.predict(image_bytes(220)).label == "defect"
+
+    assert opened == ["two", "one"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
