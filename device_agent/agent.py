@@ -9,27 +9,29 @@ from datetime import timedelta
 
 import structlog
 
-from contract.device import DeviceProfile, Registration
+from contract.device import DeviceProfile
 from contract.report import OutcomeBody, ProfileBody, Report, ReportBatch
 from device_agent.absorb import absorb, same_work
 from device_agent.backoff import backoff_s, told_wait_s
 from device_agent.box import Box
 from device_agent.client import Poll
+from device_agent.data_check import data_trouble
+from device_agent.enrol import own_identity, register, register_again
 from device_agent.errors import (
     AgentError,
-    NotLetInError,
+    DataUnusableError,
     RefusedError,
     RejectedError,
     ServerAwayError,
     ServerBusyError,
-    StateError,
     StoppedError,
     SupersededError,
+    TokenRefusedError,
 )
 from device_agent.outbox import BATCH
 from device_agent.profile import profile_changed
 from device_agent.shelf import Manifest
-from device_agent.state import SETTLED, WORKING, BoxState, Identity, Step, advance
+from device_agent.state import SETTLED, WORKING, BoxState, Step, advance
 from device_agent.steps import (
     MOST_ATTEMPTS,
     MOST_STARTS,
@@ -64,12 +66,27 @@ class Agent:
         self._next_poll_at = 0.0
         self._poll_s = box.settings.poll_s
         self._newer: Poll | None = None
+        self._data_trouble: DataUnusableError | None = None
 
     def run_once(self) -> Step:
         """Go round until the box is what it should be; return the step it settled on.
 
-        Raises RejectedError when the server has nothing better to offer than what failed.
+        Raises RejectedError when the server has nothing better to offer than what failed, and
+        DataUnusableError when it could not train because its folder of images cannot be used.
         """
+        try:
+            step = self._settle()
+        except StoppedError:
+            raise
+        except AgentError as exc:
+            if self._data_trouble is None or exc is self._data_trouble:
+                raise
+            raise self._data_trouble from exc
+        if step == "idle" and self._data_trouble is not None:
+            raise self._data_trouble
+        return step
+
+    def _settle(self) -> Step:
         for _ in range(_ROUNDS):
             before = self._task()
             self._cycle_patiently()
@@ -133,10 +150,11 @@ class Agent:
         if self.box.world.stop.is_set():
             raise StoppedError
         profile = with_seen_floor(self.box.take_profile(), self.state)
+        self._note_data(profile)
         self._enrol(profile)
         self._note_profile(profile)
         self._roll_window()
-        away = self._listen()
+        away = self._listen(profile)
         try:
             self._work()
         except (StoppedError, ServerAwayError, ServerBusyError):
@@ -155,13 +173,8 @@ class Agent:
         self.box.world.mark(f"saved {state.step}")
 
     def _enrol(self, profile: DeviceProfile) -> None:
-        identity = self.box.store.identity() or self._register(profile)
-        if identity.server != self.box.settings.server:
-            message = (
-                f"this box belongs to {identity.server}, not {self.box.settings.server}; "
-                "its token is not shown to another server: use another --state to enrol there"
-            )
-            raise StateError(message)
+        identity = self.box.store.identity() or register(self.box, profile)
+        identity = own_identity(self.box, identity)
         self.box.client.token = identity.token
         if self.state.step == "new":
             self._save(advance(self.state, "registered"))
@@ -169,19 +182,9 @@ class Agent:
             facts = {"profile": profile, "profiled_at": self.box.world.now()}
             self._save(advance(self.state, "profiled", **facts))
 
-    def _register(self, profile: DeviceProfile) -> Identity:
-        settings = self.box.settings
-        if settings.enrol_token is None:
-            message = "this box is not enrolled; pass --enrol-token (an operator makes one)"
-            raise NotLetInError(message)
-        introduction = Registration(serial=settings.name, labels=settings.labels, profile=profile)
-        answer = self.box.client.register(introduction, settings.enrol_token.get_secret_value())
-        identity = Identity(device_id=answer.device_id, token=answer.token, server=settings.server)
-        self.box.world.mark("registered")
-        self.box.store.save_identity(identity)
-        self.box.world.mark("identity saved")
-        log.info("box_registered", device_id=identity.device_id, serial=settings.name)
-        return identity
+    def _enrol_again(self, profile: DeviceProfile, refusal: TokenRefusedError) -> None:
+        self.box.client.token = register_again(self.box, profile, refusal).token
+        self._save(self.state.model_copy(update={"etag": None}))
 
     def _note_profile(self, profile: DeviceProfile) -> None:
         now = self.box.world.now()
@@ -193,10 +196,15 @@ class Agent:
         self._save(self.state.model_copy(update={"profile": profile, "profiled_at": now}))
         self._send_quietly()
 
-    def _listen(self) -> AgentError | None:
+    def _listen(self, profile: DeviceProfile) -> AgentError | None:
         """Poll; return the trouble where the server is away, so that known work goes on."""
         try:
-            self._take_in(self._poll())
+            try:
+                poll = self._poll()
+            except TokenRefusedError as exc:
+                self._enrol_again(profile, exc)
+                poll = self._poll()
+            self._take_in(poll)
         except (ServerAwayError, ServerBusyError) as exc:
             return exc
         return None
@@ -312,6 +320,14 @@ class Agent:
             return False
         self._newer = poll
         return True
+
+    def _note_data(self, profile: DeviceProfile) -> None:
+        """Report once that the images cannot be used; the box goes on listening and serving."""
+        before, self._data_trouble = self._data_trouble, data_trouble(self.box, profile)
+        if self._data_trouble is None or str(before) == str(self._data_trouble):
+            return
+        log.warning(self._data_trouble.name, reason=str(self._data_trouble))
+        self.box.event(str(uuid.uuid4()), self._data_trouble.name, str(self._data_trouble))
 
     def _roll_window(self, *, force: bool = False) -> None:
         body = self.window.roll(self.box.world.now(), force=force)

@@ -29,6 +29,7 @@ from device_agent.errors import (
     ServerAwayError,
     ServerBusyError,
     SupersededError,
+    TokenRefusedError,
 )
 
 REGISTER = "/v1/devices/register"
@@ -216,7 +217,7 @@ def _start_of(response: httpx2.Response) -> int:
 
 def _named(status: int, what: str, detail: str) -> AgentError:
     if status == HTTPStatus.UNAUTHORIZED:
-        return NotLetInError(
+        return TokenRefusedError(
             f"the server does not let this box in: {detail} "
             "(Ask an operator whether it was revoked, or for a new enrolment token.)"
         )

@@ -73,6 +73,10 @@ class NotLetInError(AgentError):
     name = "not_let_in"
 
 
+class TokenRefusedError(NotLetInError):
+    """401: the token is unknown, expired or revoked."""
+
+
 class SupersededError(AgentError):
     """410, or a newer assignment while work was under way: ask again what to be."""
 

@@ -187,11 +187,18 @@ class Survey:
 
 
 def take_profile(survey: Survey) -> DeviceProfile:
-    """Return the box's profile now; raises DataUnusableError, ProbeFailedError, DiskFullError."""
+    """Return the box's profile now; raises ProbeFailedError, DiskFullError.
+
+    A folder of images that cannot be used counts as one without images: the box still has much to
+    say, to hear and to serve. Why it cannot be used is ``count_images``'s to say.
+    """
     cpu, flags = cpu_facts(_text(survey.root / "proc/cpuinfo"))
     measured = probed(survey.cache, cpu, survey.run)
     memory = psutil.virtual_memory()
-    n_ok, n_defect = count_images(survey.data)
+    try:
+        n_ok, n_defect = count_images(survey.data)
+    except DataUnusableError:
+        n_ok, n_defect = 0, 0
     return DeviceProfile(
         cpu=cpu,
         cores=usable_cores(),

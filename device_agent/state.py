@@ -82,11 +82,15 @@ class IllegalTransitionError(StateError):
 
 
 class Identity(Message):
-    """Who the box is to which server; its file is readable by the agent's user alone."""
+    """Who the box is to which server; its file is readable by the agent's user alone.
+
+    ``enrol_token_sha256`` tells the enrolment token that was used from a new one.
+    """
 
     device_id: Label
     token: Label
     server: str
+    enrol_token_sha256: Label | None = None
 
 
 class BoxState(Message):

@@ -17,6 +17,7 @@ from contract.release import TrainGraph
 from contract.report import OutcomeBody, OutcomeStatus
 from device_agent.box import Box, data_key, printable
 from device_agent.caps import ChildBudget, Fit, check_fit, child_budget, dry_run_fit
+from device_agent.data_check import require_images
 from device_agent.errors import (
     AgentError,
     ArtifactError,
@@ -138,15 +139,6 @@ def seen_floor(state: BoxState, run: TrainerRun) -> int | None:
     if run.result is None or run.result.floor_bytes <= 0:
         return state.floor_bytes
     return max(state.floor_bytes or 0, -(-run.result.floor_bytes // _MB) * _MB)
-
-
-def require_images(box: Box, profile: DeviceProfile) -> None:
-    """Raise DataUnusableError when a class has no images."""
-    empty = [n for n, count in (("ok", profile.n_ok), ("defect", profile.n_defect)) if count == 0]
-    if box.settings.data is None or empty:
-        where = box.settings.data or "--data"
-        message = f"{where} holds no images of {' or '.join(empty) or 'any class'}; put some there"
-        raise DataUnusableError(message)
 
 
 def _require(box: Box, state: BoxState, fit: Fit, budget: ChildBudget) -> None:

@@ -121,6 +121,8 @@ class FleetSim(httpx2.BaseTransport):
     images: list[bytes] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     registered: int = 0
+    enrol_token: str = ENROL_TOKEN
+    device_token: str = DEVICE_TOKEN
     next_poll_s: str = "30"
     refused_kinds: set[str] = field(default_factory=set)
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
@@ -177,10 +179,10 @@ class FleetSim(httpx2.BaseTransport):
         return answer
 
     def _register(self, request: httpx2.Request, _: bytes) -> httpx2.Response:
-        if request.headers.get("Authorization") != f"Bearer {ENROL_TOKEN}":
+        if request.headers.get("Authorization") != f"Bearer {self.enrol_token}":
             return problem(401, "the enrolment token is not known")
         self.registered += 1
-        return answer_json(201, {"device_id": "box-1", "token": DEVICE_TOKEN})
+        return answer_json(201, {"device_id": "box-1", "token": self.device_token})
 
     def _desired(self, request: httpx2.Request, _: bytes) -> httpx2.Response:
         if not self._is_known(request):
@@ -221,7 +223,8 @@ class FleetSim(httpx2.BaseTransport):
 
     def _is_known(self, request: httpx2.Request) -> bool:
         return (
-            self.accept_token and request.headers.get("Authorization") == f"Bearer {DEVICE_TOKEN}"
+            self.accept_token
+            and request.headers.get("Authorization") == f"Bearer {self.device_token}"
         )
 
 

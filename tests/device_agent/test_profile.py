@@ -116,3 +116,13 @@ def test_the_whole_profile_fits_the_contract(data, tmp_path):
 def test_the_server_hears_of_what_matters(changes, tell):
     assert profile_changed(make_profile(), make_profile(**changes)) is tell
     assert profile_changed(None, make_profile())
+
+
+def test_a_folder_of_images_that_cannot_be_used_leaves_a_profile(tmp_path):
+    survey = Survey(
+        data=tmp_path / "nowhere", state=tmp_path, cache=tmp_path / "probe.json",
+        operator_cap_bytes=None, agent_bytes=80_000_000, cap_kinds=(), ask=lambda _: None,
+        run=lambda: ANSWER,
+    )  # fmt: skip
+
+    assert (take_profile(survey).n_ok, take_profile(survey).n_defect) == (0, 0)
