@@ -21,10 +21,9 @@ def main(argv: list[str]) -> int:
         from models.latency import main as latency  # noqa: PLC0415 - light by design
 
         return latency(argv[1:])
-    from models.cli import app  # noqa: PLC0415 - the lab's imports
+    from models.cli import main as lab  # noqa: PLC0415 - the lab's imports
 
-    app(argv, prog_name="python -m models")
-    return 0
+    return lab(argv)
 
 
 if __name__ == "__main__":

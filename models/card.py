@@ -20,12 +20,11 @@ def write_card(folder: Path, release: Release) -> None:
 
 def render_card(release: Release) -> str:
     """Return the card as Markdown."""
-    front = {point.key for point in non_dominated(release.points)}
     sections = [
         f"# {release.title} (release {release.number})",
         _INTRODUCTION,
         "## Variants\n\n" + _variants(release.variants),
-        "## Measured points\n\n" + _conditions(release) + "\n\n" + _points(release, front),
+        "## Measured points\n\n" + _measured(release),
         _LIMITS,
     ]
     return "\n\n".join(sections) + "\n"
@@ -56,6 +55,13 @@ def _variants(variants: tuple[Variant, ...]) -> str:
         size = f"{v.weights.length_bytes / 1e6:.2f} MB"
         rows.append(f"| {v.name} | {v.spec.input_px} px | {v.parameters:,} | {size} | {auc} |")
     return "\n".join(rows)
+
+
+def _measured(release: Release) -> str:
+    if not release.points:
+        return "Nothing has been measured yet: no box is given any of these variants."
+    front = {point.key for point in non_dominated(release.points)}
+    return _conditions(release) + "\n\n" + _points(release, front)
 
 
 def _conditions(release: Release) -> str:

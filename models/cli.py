@@ -1,10 +1,13 @@
 """The lab's commands: ``python -m models <command>``. Each loads only what it needs.
 
 ``finetune`` and ``latency`` are not here: they run under a memory cap, and ``models.__main__``
-starts them before anything heavy is imported.
+starts them before anything heavy is imported. Exit codes: 0 done; 1 it could not be done, and one
+line on standard error says why; 2 usage; 130 stopped by Ctrl-C.
 """
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -19,6 +22,38 @@ app = typer.Typer(
 console = Console()
 
 Out = Annotated[Path, typer.Option(help="Folder to write into; it must not exist")]
+STOPPED = 130
+
+
+class FolderExistsError(ValueError):
+    """A command would write over a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} exists: name a folder that does not, or remove it")
+        self.folder = folder
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return its exit code; what the user can mend is one line, no traceback.
+
+    Named errors are ValueErrors, RuntimeErrors and LookupErrors with a message of their own.
+    """
+    try:
+        app(argv, prog_name="python -m models", standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except KeyboardInterrupt:
+        return _end("stopped; the same command goes on where it was", STOPPED)
+    except (OSError, ValueError, RuntimeError) as error:
+        return _end(" ".join(str(error).split()) or type(error).__name__, 1)
+    return 0
+
+
+def _end(words: str, code: int) -> int:
+    print(f"error: {words}" if code == 1 else words, file=sys.stderr)
+    return code
+
+
 Work = Annotated[Path, typer.Option(help="Folder for everything that a stopped run keeps")]
 
 
@@ -38,24 +73,29 @@ def networks() -> None:
 @app.command()
 def generate(
     out: Out,
-    board: Annotated[int, typer.Option(help="Board seed: decides design and style")] = 9100,
-    ok: Annotated[int, typer.Option(help="How many ok tiles")] = 100,
-    defect: Annotated[int, typer.Option(help="How many defect tiles")] = 100,
-    px: Annotated[int, typer.Option(help="Side of a tile in pixels")] = 192,
-    seed: Annotated[int, typer.Option(help="Tile seed: other tiles of the same board")] = 0,
+    board: Annotated[int, typer.Option(min=0, help="Board seed: decides design and style")] = 9100,
+    ok: Annotated[int, typer.Option(min=1, help="How many ok tiles")] = 100,
+    defect: Annotated[int, typer.Option(min=1, help="How many defect tiles")] = 100,
+    px: Annotated[int, typer.Option(min=32, max=512, help="Side of a tile in pixels")] = 192,
+    seed: Annotated[int, typer.Option(min=0, help="Tile seed: other tiles of the same board")] = 0,
 ) -> None:
     """Draw ok and defect tiles of one generated board into a folder."""
     from models.data.generator.boards import write_board  # noqa: PLC0415
 
-    write_board(out, board, n_ok=ok, n_defect=defect, px=px, seed=seed)
+    if out.exists():
+        raise FolderExistsError(out)
+    temporary = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    write_board(temporary, board, n_ok=ok, n_defect=defect, px=px, seed=seed)
+    temporary.rename(out)
     console.print(f"{ok} ok and {defect} defect tiles of board {board} in {out}")
 
 
 @app.command(name="train")
 def train_command(
-    variant: Annotated[str, typer.Option(help="A name that `networks` lists")],
+    variant: Annotated[str, typer.Option(help="A network of the starter release")],
     work: Work = Path("var/lab"),
-    threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
 ) -> None:
     """Train one variant on generated and DeepPCB tiles; export its graphs."""
     from models import starter  # noqa: PLC0415
@@ -72,7 +112,7 @@ def train_command(
 
 @app.command(name="export")
 def export_command(
-    variant: Annotated[str, typer.Option(help="A name that `networks` lists")],
+    variant: Annotated[str, typer.Option(help="A network of the starter release")],
     folder: Annotated[Path, typer.Option(help="Folder with weights.safetensors")],
 ) -> None:
     """Export inference and training-step graphs; refuses when they disagree with torch."""
@@ -90,7 +130,7 @@ def measure_command(
     ],
     out: Annotated[Path, typer.Option(help="File for the points, JSON")],
     work: Work = Path("var/lab/measure"),
-    tiles: Annotated[int, typer.Option(help="Labelled tiles per board to learn from")] = 200,
+    tiles: Annotated[int, typer.Option(min=2, help="Labelled tiles per board to learn from")] = 200,
     task: Annotated[str, typer.Option(help="Name of the task, part of every point")] = "pcb-adapt",
 ) -> None:
     """Run the fine-tune program for every plan of a variant on every board; write points."""
@@ -121,7 +161,7 @@ def measure_command(
 @app.command(name="release")
 def release_command(
     out: Out,
-    number: Annotated[int, typer.Option(help="Release number, higher than any before")],
+    number: Annotated[int, typer.Option(min=1, help="Release number, higher than any before")],
     title: Annotated[str, typer.Option(help="What people call it")],
     variant: Annotated[list[Path], typer.Option(help="Folder of an exported variant; repeatable")],
     points: Annotated[list[Path], typer.Option(help="File that `measure` wrote; repeatable")],
@@ -143,8 +183,8 @@ def release_command(
 def starter_command(
     out: Out = Path("releases/starter"),
     work: Work = Path("var/lab"),
-    number: Annotated[int, typer.Option(help="Release number")] = 1,
-    threads: Annotated[int, typer.Option(help="CPU threads for training")] = 1,
+    number: Annotated[int, typer.Option(min=1, help="Release number")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads for training")] = 1,
 ) -> None:
     """Make the starter release from nothing; a stopped run goes on where it was."""
     from models.data.pool import PoolRecipe  # noqa: PLC0415

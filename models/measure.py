@@ -241,7 +241,7 @@ def _conditions(results: Sequence[FinetuneResult]) -> Conditions:
 
 def cpu_model() -> str:
     """Return the processor's name as the kernel gives it, or the machine's architecture."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return next((name for name in names if name), platform.machine())

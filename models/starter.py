@@ -23,7 +23,7 @@ from models.graphs import export_variant
 from models.measure import VariantFiles, boards_in, measure_point
 from models.networks import build
 from models.networks.registry import NETWORKS, STARTER
-from models.release import write_release
+from models.release import ReleaseExistsError, write_release
 from models.train import RECORD_FILE, WEIGHTS_FILE, Recipe, load_weights, train
 from models.variant import INFERENCE_FILE, describe_variant
 
@@ -105,11 +105,24 @@ PHASES: dict[str, tuple[Phase, ...]] = {
 """Small pictures first: most of what a large network learns, it learns as well on them."""
 
 
+class NotAStarterError(ValueError):
+    """A network that the starter release does not hold: nobody has set its phases."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} is not in the starter release; choose one of: {', '.join(STARTER)}"
+        )
+        self.name = name
+
+
 def train_variant(name: str, pool: Pool, recipe: Recipe, work: Path, report: Report) -> Path:
     """Train one registry entry through its phases, or what is missing; return its folder.
 
-    Two entries that share a phase (the same network at another size) share its weights.
+    Two entries that share a phase (the same network at another size) share its weights. Raises
+    NotAStarterError.
     """
+    if name not in PHASES:
+        raise NotAStarterError(name)
     start: Path | None = None
     folder = work
     for number, phase in enumerate(PHASES[name], start=1):
@@ -128,7 +141,9 @@ def _tell(report: Report, stage: str, done: int, total: int, text: str) -> None:
 
 
 def export_trained(name: str, folder: Path) -> VariantFiles:
-    """Export one trained variant unless it is done, and describe it."""
+    """Export one trained variant unless it is done, and describe it; raises NotAStarterError."""
+    if name not in STARTER:
+        raise NotAStarterError(name)
     spec = NETWORKS[name]
     network = build(spec)
     load_weights(network, folder / WEIGHTS_FILE)
@@ -178,7 +193,12 @@ def _measure_boards(work: Path) -> Path:
 def make_starter(
     out: Path, *, number: int, work: Path, recipe: Recipe, pool_recipe: PoolRecipe, report: Report
 ) -> Release:
-    """Make the starter release in ``out``; raises what its stages raise, and loses nothing."""
+    """Make the starter release in ``out``; raises what its stages raise, and loses nothing.
+
+    Raises ReleaseExistsError at once, not after hours, when ``out`` is there.
+    """
+    if out.exists():
+        raise ReleaseExistsError(out)
     pool = build_pool(
         work / "pool", pool_recipe, lambda i, n: report("tiles", i, n), workers=os.cpu_count() or 1
     )
