@@ -56,6 +56,7 @@ class Program:
     process: subprocess.Popen[str]
     log: Path
     progress: dict[str, float | str] = field(default_factory=dict)
+    follower: threading.Thread | None = None
 
     def check(self) -> None:
         """Raise ProgramFailedError if the program is no longer running."""
@@ -65,14 +66,15 @@ class Program:
 
     def stop(self) -> None:
         """Ask the program to stop, and end it if it does not."""
-        if self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOP_AFTER_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_AFTER_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        if self.follower is not None:
+            self.follower.join(STOP_AFTER_S)
 
 
 def start(name: str, *command: str, log: Path, env: Mapping[str, str] | None = None) -> Program:
@@ -89,19 +91,24 @@ def start(name: str, *command: str, log: Path, env: Mapping[str, str] | None = N
             start_new_session=True,
         )
     program = Program(name=name, process=process, log=log)
-    threading.Thread(target=_follow, args=(program,), daemon=True).start()
+    program.follower = threading.Thread(target=_follow, args=(program,), daemon=True)
+    program.follower.start()
     return program
 
 
 def _follow(program: Program) -> None:
     """Keep the newest progress line; a program's output must be read or it would stop."""
-    for line in program.process.stdout or ():
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict):
-            program.progress = said
+    output = program.process.stdout
+    if output is None:
+        return
+    with output:
+        for line in output:
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(said, dict):
+                program.progress = said
 
 
 def free_port(wanted: int) -> int:

@@ -15,7 +15,8 @@ from tests.e2e.conftest import STARTER
 
 MEGABYTE = 1_000_000
 CAP_BYTES = {"box-256MB": 256 * MEGABYTE, "box-700MB": 700 * MEGABYTE, "box-4GB": 4000 * MEGABYTE}
-FLOOR = 0.5
+FLOOR = 0.3
+"""Low: a score on two dozen held-back tiles is a coarse one."""
 
 
 @contextlib.contextmanager
@@ -89,7 +90,7 @@ def test_three_boxes_twice_round_on_generated_tiles(tmp_path, generated_tiles, s
 
         bounds = [row["decision"]["chosen"]["accuracy_lower"] for row in first.values()]
         assert bounds[0] < min(bounds[1:]), "the smallest box promises least"
-        raise_floor(server, (bounds[0] + min(bounds[1:])) / 2, tmp_path)
+        raise_floor(server, bounds[0] + 0.005, tmp_path)
         publish_second_release(server, starter, tmp_path)
         second = settled_on_release(server, boxes, 2)
 
@@ -107,10 +108,11 @@ def test_three_boxes_twice_round_on_generated_tiles(tmp_path, generated_tiles, s
 
 def settled_on_release(server, boxes, number):
     """Settle again until every box has answered for that release."""
-    while True:
+    for _ in range(200):
         rows = settled(server, boxes)
         if all(row["decision"]["release_number"] == number for row in rows.values()):
             return rows
+    pytest.fail(f"the boxes did not take up release {number}")
 
 
 def test_three_boxes_on_a_real_board(tmp_path, real_tiles):
