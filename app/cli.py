@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from app import database
 from app.database import reading, writing
-from app.errors import FleetError
+from app.errors import FleetError, UnreadablePolicyError
 from app.main import create_app, utc_now
 from app.services import catalogue, policies, tokens, views
 from app.settings import Settings
@@ -35,15 +35,28 @@ Hours = Annotated[float | None, typer.Option(help="Hours until the token expires
 
 
 def main() -> None:
-    """Run the command line; a named error is one line on stderr and exit code 1."""
+    """Run the command line; what goes wrong is one line on stderr and exit code 1."""
     try:
         app()
     except FleetError as exc:
-        typer.echo(f"error: {exc.title}. {exc.detail}", err=True)
-        sys.exit(1)
+        said = f"{exc.title}. {exc.detail}"
     except ValidationError as exc:
-        typer.echo(f"error: {exc}", err=True)
-        sys.exit(1)
+        said = _what_is_invalid(exc)
+    except OSError as exc:
+        where = f"{exc.filename}: " if exc.filename else ""
+        why = exc.strerror or type(exc).__name__
+        said = f"{where}{why}. Check the path, its permissions and PARETOFLEET_DATA_DIR."
+    else:
+        return
+    typer.echo(f"error: {said}", err=True)
+    sys.exit(1)
+
+
+def _what_is_invalid(error: ValidationError) -> str:
+    """Say on one line what to change, without the input: it may be a secret."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    wrong = (": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in errors)
+    return f"{error.title} is not valid. Correct {'; '.join(wrong)}."
 
 
 @contextmanager
@@ -51,9 +64,10 @@ def _engine(*, at_head: bool = True) -> Iterator[tuple[Settings, Engine]]:
     settings = Settings()
     engine = database.make_engine(settings.url, busy_timeout_ms=settings.busy_timeout_ms)
     try:
-        if at_head:
-            database.check_schema(engine)
-        yield settings, engine
+        with database.named_errors(engine):
+            if at_head:
+                database.check_schema(engine)
+            yield settings, engine
     finally:
         engine.dispose()
 
@@ -141,11 +155,17 @@ def policy_set(
     file: Annotated[Path, typer.Argument(help="JSON file with the policy's body; '-' is stdin")],
 ) -> None:
     """Create the policy, or give it a new version."""
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     known_as = TypeAdapter(Name).validate_python(name)
-    body = PolicyBody.model_validate_json(text)
+    body = PolicyBody.model_validate_json(_policy_bytes(file))
     with _engine() as (_, engine), writing(engine) as tx:
         known = policies.exists(tx, known_as)
         change = policies.new_version if known else policies.create
         policy = change(tx, known_as, body, utc_now())
     typer.echo(f"Policy {policy.name} is at version {policy.version}.")
+
+
+def _policy_bytes(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as exc:
+        raise UnreadablePolicyError(file, exc.strerror or type(exc).__name__) from exc

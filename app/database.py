@@ -15,9 +15,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from alembic import command
-from app.errors import SchemaOutOfDateError
+from app.errors import DatabaseUnavailableError, DatabaseUrlError, SchemaOutOfDateError
 
 WRITES = {"paretofleet_writes": True}
 POSTGRESQL_LIMITS = "-c statement_timeout=10s -c lock_timeout=5s"
@@ -25,9 +26,19 @@ Transaction: TypeAlias = Connection
 
 
 def make_engine(url: str, *, busy_timeout_ms: int = 5_000) -> Engine:
-    """Return an engine for ``url``; the folder of a SQLite file is made, the file is not."""
-    if make_url(url).get_backend_name() == "sqlite":
-        return _sqlite_engine(url, busy_timeout_ms)
+    """Return an engine for ``url``; the folder of a SQLite file is made, the file is not.
+
+    Raises DatabaseUrlError, which never shows the URL.
+    """
+    try:
+        if make_url(url).get_backend_name() == "sqlite":
+            return _sqlite_engine(url, busy_timeout_ms)
+        return _postgresql_engine(url)
+    except (ArgumentError, ImportError, ValueError):
+        raise DatabaseUrlError from None
+
+
+def _postgresql_engine(url: str) -> Engine:
     return create_engine(
         url,
         pool_pre_ping=True,
@@ -61,6 +72,21 @@ def _sqlite_engine(url: str, busy_timeout_ms: int) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+@contextmanager
+def named_errors(engine: Engine) -> Iterator[None]:
+    """Turn what the driver raises into DatabaseUnavailableError, without password or statement."""
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        url = engine.url
+        where = url.set(password=None, query={}).render_as_string()
+        said = str(exc.orig if isinstance(exc, DBAPIError) else exc).strip()
+        why = said.splitlines()[0] if said else type(exc).__name__
+        for secret in {url.password, url.query.get("password")} - {None, ""}:
+            why = why.replace(str(secret), "***")
+        raise DatabaseUnavailableError(where, why) from exc
 
 
 def one_statement(engine: Engine) -> Engine:

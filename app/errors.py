@@ -6,6 +6,7 @@ problem details.
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import ClassVar
 
 from contract.problem import FieldProblem
@@ -190,6 +191,55 @@ class BadReleaseError(FleetError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     kind = "bad-release"
     title = "The release cannot be loaded"
+
+
+class StorageFullError(FleetError):
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+    kind = "storage-full"
+    title = "The server's disk is full"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"No room is left for a file in {folder}; nothing was kept of it. Make room or raise "
+            "the limit, then do the same again."
+        )
+        self.folder = folder
+
+
+class DatabaseUrlError(FleetError):
+    """A database URL that no driver here can be made for; it is not shown: it holds a password."""
+
+    kind = "database-url"
+    title = "PARETOFLEET_DATABASE_URL is not usable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME (special "
+            "characters of the password percent-encoded), or unset it: SQLite in the data folder."
+        )
+
+
+class DatabaseUnavailableError(FleetError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    kind = "database-unavailable"
+    title = "The database cannot be used"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            f"{where}: {why.rstrip('.')}. Check that it runs and that PARETOFLEET_DATABASE_URL and "
+            "PARETOFLEET_DATA_DIR are right."
+        )
+
+
+class UnreadablePolicyError(FleetError):
+    """A policy file that cannot be read; raised to the command line, not over HTTP."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    kind = "unreadable-policy"
+    title = "The policy file cannot be read"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}. Name a JSON file with the policy's body, or '-'.")
 
 
 class SchemaOutOfDateError(FleetError):

@@ -1,7 +1,8 @@
 """Running a release's inference graph on one image, bounded in size, threads and queue.
 
-The graph takes uint8 NHWC and scales by itself, so a caller only decodes and stretches. Nothing
-here knows of HTTP or of who calls.
+The graph takes uint8 NHWC and scales by itself, so a caller only decodes and stretches, to exactly
+the pixels that the fine-tune program trains on (``models.data.folder``): no program imports
+another, so a test holds the two together. Nothing here knows of HTTP or of who calls.
 """
 
 import asyncio
@@ -25,7 +26,16 @@ from contract.release import Variant
 SESSIONS_KEPT = 4
 FORMATS = ("PNG", "JPEG")
 MODES = {1: "L", 3: "RGB"}
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, OverflowError)
+DRAFT_SCALE = 2
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    struct.error,
+    OverflowError,
+)
 
 
 class Predictor:
@@ -104,12 +114,25 @@ def decode(image: bytes, *, px: int, channels: int, max_pixels: int) -> NDArray[
                 raise TooLargeError(
                     f"The image has {width} x {height} pixels; at most {max_pixels} are accepted."
                 )
-            stretched = opened.convert(MODES[channels]).resize((px, px), Image.Resampling.BILINEAR)
+            stretched = _stretched(opened, px, MODES[channels])
     except Image.DecompressionBombError as exc:
         raise TooLargeError(f"The image has over {max_pixels} pixels.") from exc
     except UNREADABLE as exc:
         raise UnsupportedImageError("This is not a readable PNG or JPEG image.") from exc
     return np.asarray(stretched, dtype=np.uint8).reshape(px, px, channels)
+
+
+def _stretched(image: Image.Image, px: int, mode: str) -> Image.Image:
+    """Decode and stretch; a large JPEG at a reduced scale, never below twice the size asked for."""
+    image.draft(mode, (px * DRAFT_SCALE, px * DRAFT_SCALE))
+    plain = _eight_bits(image) if image.mode.startswith("I") else image
+    return plain.convert(mode).resize((px, px), Image.Resampling.BILINEAR)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip it to white."""
+    wide = np.clip(np.asarray(image, np.int64), 0, 0xFFFF)
+    return Image.fromarray((wide >> 8).astype(np.uint8))
 
 
 def class_probabilities(logits: NDArray[np.float64]) -> list[float]:

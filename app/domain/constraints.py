@@ -8,9 +8,14 @@ from contract.decision import Failure, Observation
 from contract.device import Budget, DeviceProfile
 from contract.measurement import FrontierPoint
 from contract.policy import PolicyBody
-from contract.release import Release
+from contract.release import Release, Variant
 
 CPU_PROVIDER = "CPUExecutionProvider"
+SMALL_FILES_BYTES = 16_000_000
+"""What the agent leaves free beside its downloads; logs, results and file headers fit into it."""
+
+_FLOAT_BYTES = 4
+_OPTIMISER_VECTORS = {"sgd": 1, "adam": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +39,48 @@ def predicted_peak_bytes(
     return profile.runtime_floor_bytes + point.peak_workload_bytes
 
 
-def disk_need_bytes(point: FrontierPoint, release: Release) -> int | None:
-    """Return what a box stores for a point: its files, the new model and one checkpoint."""
+def disk_need_bytes(point: FrontierPoint, release: Release, n_images: int) -> int | None:
+    """Return the most that a box stores at one time for a point; None without its files.
+
+    ``need = downloads + 2 * run + temporary + pixels + kept + small``, where P is the parameters
+    that train, S the optimiser's vectors (1 SGD, 2 Adam) and M the inference graph:
+
+    - ``downloads``: weights, inference graph and training graph
+    - ``run = (1 + S) * P + P + M``: checkpoint, best parameters, model; the dry run's three stay
+      beside the training's until the task ends
+    - ``temporary = max((1 + S) * P, M)``: files are replaced one at a time, each by a whole twin
+    - ``pixels = n_images * px * px * channels``: the decoded images (a test folder's, which the
+      profile does not count, come on top)
+    - ``kept = M``: the copy that the box serves; ``small``: see SMALL_FILES_BYTES
+    """
     try:
         variant = release.variant(point.variant)
         files = variant.artifacts_for(point.plan.scope.cut)
     except KeyError:
         return None
+    trained = _trained_bytes(point, variant)
+    checkpoint = (1 + _OPTIMISER_VECTORS[point.plan.optimiser]) * trained
+    model = variant.inference.length_bytes
     downloads = sum(artifact.length_bytes for artifact in files)
-    return downloads + variant.inference.length_bytes + variant.weights.length_bytes
+    run = checkpoint + trained + model
+    pixels = n_images * point.plan.input_px**2 * variant.spec.in_channels
+    return downloads + 2 * run + max(checkpoint, model) + pixels + model + SMALL_FILES_BYTES
+
+
+def _trained_bytes(point: FrontierPoint, variant: Variant) -> int:
+    """Return a bound of the parameters that train: all there are, or less by the measured peak.
+
+    The program holds them, their gradients and the optimiser's vectors in memory at once.
+    """
+    everything = _FLOAT_BYTES * variant.parameters
+    if point.peak_workload_bytes is None:
+        return everything
+    held = 2 + _OPTIMISER_VECTORS[point.plan.optimiser]
+    return min(everything, point.peak_workload_bytes // held)
+
+
+def _box_need_bytes(point: FrontierPoint, box: Box) -> int | None:
+    return disk_need_bytes(point, box.release, box.profile.n_ok + box.profile.n_defect)
 
 
 def failures(
@@ -67,7 +105,7 @@ def _missing(point: FrontierPoint, box: Box, peak_bytes: int | None) -> Iterator
     absent = [name for name in names if getattr(point, name) is None]
     if peak_bytes is None:
         absent.append(_absent_peak(point, box))
-    if disk_need_bytes(point, box.release) is None:
+    if _box_need_bytes(point, box) is None:
         absent.append("files of this variant and cut")
     for name in absent:
         yield Failure(
@@ -145,7 +183,7 @@ def _artifact_size(point: FrontierPoint, policy: PolicyBody) -> Iterator[Failure
 
 
 def _disk(point: FrontierPoint, box: Box) -> Iterator[Failure]:
-    need, free = disk_need_bytes(point, box.release), box.profile.disk_free_bytes
+    need, free = _box_need_bytes(point, box), box.profile.disk_free_bytes
     if need is None or need <= free:
         return
     text = (

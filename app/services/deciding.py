@@ -62,6 +62,11 @@ def decide_all(tx: Transaction, units: Sequence[Decide]) -> list[str | Exception
 def _decide(tx: Transaction, device: Device, fleet: Fleet, now: datetime) -> str:
     if (device.decided_inputs, device.decided_fleet) == (device.inputs_revision, fleet.revision):
         return device.etag
+    return _decide_anew(tx, device, fleet, now) or _decided_meanwhile(tx, device.id)
+
+
+def _decide_anew(tx: Transaction, device: Device, fleet: Fleet, now: datetime) -> str | None:
+    """Decide and store it, the decision beside it; None, and nothing stored, if another won."""
     old = None if device.state is None else State.model_validate_json(device.state)
     policy = policy_for(json.loads(device.labels), fleet.policies)
     if policy is None or fleet.release is None:
@@ -71,6 +76,8 @@ def _decide(tx: Transaction, device: Device, fleet: Fleet, now: datetime) -> str
     decision = _select(device, policy, fleet.release, observations, _current(old), now)
     decision_id = new_id("decision", now)
     tag = _settle(tx, device, fleet, old, state_of(decision, decision_id, policy))
+    if tag is None:
+        return None
     inputs = _inputs(device, observations, _current(old), fleet.revision)
     decisions.add(tx, decision, decision_id=decision_id, device_id=device.id, inputs=inputs)
     return tag
@@ -100,8 +107,13 @@ def _current(old: State | None) -> Current | None:
     return Current(release_number=old.release_number, point_key=old.point_key)
 
 
-def _settle(tx: Transaction, device: Device, fleet: Fleet, old: State | None, new: State) -> str:
-    """Store what now stands. What the box already acts on keeps its generation and tag."""
+def _settle(
+    tx: Transaction, device: Device, fleet: Fleet, old: State | None, new: State
+) -> str | None:
+    """Store what now stands; None when another process has decided meanwhile.
+
+    What the box already acts on keeps its generation and tag.
+    """
     if old is not None and is_same(old, new):
         state, generation, etag = old, device.generation, device.etag
     else:
@@ -115,7 +127,7 @@ def _settle(tx: Transaction, device: Device, fleet: Fleet, old: State | None, ne
         etag=etag,
         state=state.model_dump_json(),
     )
-    return etag if won else _decided_meanwhile(tx, device.id)
+    return etag if won else None
 
 
 def _decided_meanwhile(tx: Transaction, device_id: str) -> str:

@@ -1,8 +1,9 @@
 """The images of one job: listed, decoded once into a PixelStore, and split without leaks.
 
-Near-duplicates stay on one side of the split, and a test folder loses what is pixel for pixel in
-the training folder: a test image seen in training would measure memory, not skill. What cannot be
-read is left out and counted. It neither turns nor weighs images; see ``batches``.
+Near-duplicates stay on one side of the split, and a test folder loses what the training folder
+holds too, mirrored, turned or re-encoded: a test image seen in training would measure memory, not
+skill. What cannot be read is left out and counted. It neither turns nor weighs images; see
+``batches``.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from contract.finetune import FinetuneJob
-from models.data.duplicates import Fingerprint, fingerprint, group_duplicates
+from models.data.duplicates import Fingerprint, fingerprint, group_duplicates, straddling
 from models.data.folder import (
     DataFolderError,
     LabelledFile,
@@ -28,6 +29,8 @@ from models.finetune.pixels import PixelStore
 # Training, validation, test; or training and validation where the test images come separately.
 _THREE_PARTS = (0.6, 0.2, 0.2)
 _TWO_PARTS = (0.75, 0.25)
+# Hash bits within which a test image counts as a copy, as between boards (models.data.pcb_tiles).
+_COPY_BITS = 4
 
 OnImage = Callable[[int], None]
 
@@ -85,11 +88,13 @@ def load_dataset(
     reading = _Reading(job, store, on_image)
     try:
         known = reading.read(listing.files, least=2 if listing.test else 3)
-        groups = group_duplicates([reading.prints[row] for row in known.tolist()]).groups
+        grouping = group_duplicates([reading.prints[row] for row in known.tolist()])
         fractions = _TWO_PARTS if listing.test else _THREE_PARTS
         labels = np.array(reading.labels)
-        parts = split(labels, groups, job.seed, fractions, class_names=job.classes)
-        test = reading.read_unseen(listing.test) if listing.test else parts[2]
+        parts = split(labels, grouping.groups, job.seed, fractions, class_names=job.classes)
+        # Where look-alikes made the split distrust the hash, the test folder does too.
+        bits = min(_COPY_BITS, grouping.threshold_bits)
+        test = reading.read_unseen(listing.test, bits) if listing.test else parts[2]
     except (DataFolderError, TooFewImagesError) as error:
         raise BadInputError(str(error)) from error
     train, validation = _limited(labels, parts[0], parts[1], job)
@@ -114,28 +119,38 @@ class _Reading:
 
     def read(self, files: Sequence[LabelledFile], *, least: int) -> Indices:
         """Read ``files`` and return their rows; at least ``least`` of each class must do."""
-        return self._read(files, frozenset(), least=least)
-
-    def read_unseen(self, files: Sequence[LabelledFile]) -> Indices:
-        """Read ``files``, but for copies of what has been read before."""
-        return self._read(files, frozenset(p.digest for p in self.prints), least=1)
-
-    def _read(
-        self, files: Sequence[LabelledFile], seen: frozenset[bytes], *, least: int
-    ) -> Indices:
         first, dropped = len(self.labels), list[Path]()
         for file, image in load_each(files, self._job.input_px, self._job.in_channels, dropped):
-            print_ = fingerprint(image)
-            if print_.digest in seen:
-                dropped.append(file.path)
-                continue
             self._store.append(image)
             self.labels.append(file.label)
-            self.prints.append(print_)
+            self.prints.append(fingerprint(image))
             self._on_image(len(self.labels))
         self.n_dropped += len(dropped)
         require_enough(self.labels[first:], self._job.classes, dropped, least=least)
         return np.arange(first, len(self.labels))
+
+    def read_unseen(self, files: Sequence[LabelledFile], bits: int) -> Indices:
+        """Read ``files`` and return the rows that are no copies of what has been read before.
+
+        Copies are exact, or within ``bits`` of the perceptual hash; their rows stay unused.
+        """
+        n_known = len(self.labels)
+        rows = self.read(files, least=1)
+        sides = [0] * n_known + [1] * rows.size
+        unseen = np.setdiff1d(rows, straddling(self.prints, sides, bits))
+        self.n_dropped += rows.size - unseen.size
+        left = {self.labels[row] for row in unseen.tolist()}
+        for label, name in enumerate(self._job.classes):
+            if label not in left:
+                raise _only_copies(name, self._job)
+        return unseen
+
+
+def _only_copies(name: str, job: FinetuneJob) -> BadInputError:
+    return BadInputError(
+        f"every image of class {name} in {job.test_dir} is a copy of one in {job.data_dir} "
+        "(mirrored and re-encoded copies count): add test images that are not trained on"
+    )
 
 
 def _limited(

@@ -147,3 +147,60 @@ def test_tokens_expire(run):
     run("migrate")
     assert run("token", "operator", "--expires-hours", "1").startswith("pfo_")
     assert "0.01" in run("token", "operator", "--expires-hours", "0", status=2)
+
+
+UNUSABLE = {
+    "no URL": "nonsense",
+    "unknown database": "oracle+made_up://u:hunter2@host/db",
+    "driver not installed": "postgresql+pg8000://u:hunter2@host/db",
+    "port in words": "postgresql+psycopg://u:hunter2@host:port/db",
+    "refused": "postgresql+psycopg://u:hunter2@127.0.0.1:1/db",
+    "password in the query": "postgresql+psycopg://u@127.0.0.1:1/db?password=hunter2",
+    "wrong option": "postgresql+psycopg://u:hunter2@127.0.0.1:1/db?hunter2=1",
+    "a folder": "sqlite:////",
+}
+
+
+@pytest.mark.parametrize("url", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("command", [("migrate",), ("serve",), ("token", "operator")])
+def test_an_unusable_database_is_told_in_one_line_without_its_password(
+    run, monkeypatch, url, command
+):
+    monkeypatch.setenv("PARETOFLEET_DATABASE_URL", url)
+    said = run(*command, status=1)
+    assert said.startswith("error: ")
+    assert "PARETOFLEET_DATABASE_URL" in said
+    assert "hunter2" not in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_data_folder_that_cannot_be_is_told_in_one_line(run, monkeypatch):
+    monkeypatch.setenv("PARETOFLEET_DATA_DIR", "/dev/null/x")
+    said = run("migrate", status=1)
+    assert said.startswith("error: /dev/null/x: Not a directory.")
+    assert "PARETOFLEET_DATA_DIR" in said
+
+
+def test_a_setting_that_is_not_valid_is_told_in_one_line(run, monkeypatch):
+    monkeypatch.setenv("PARETOFLEET_PORT", "hunter2")
+    said = run("migrate", status=1)
+    assert said.startswith("error: Settings is not valid. Correct port: ")
+    assert "hunter2" not in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"accuracy_floor: 1", b"", b"\xff\xfe", b"[]", b'{"x": 1}'])
+def test_a_file_that_is_no_policy_is_told_in_one_line(run, tmp_path: Path, content):
+    run("migrate")
+    file = tmp_path / "policy.json"
+    file.write_bytes(content)
+    said = run("policy", "set", "p", str(file), status=1)
+    assert said.startswith("error: PolicyBody is not valid. Correct ")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_policy_file_that_cannot_be_read_is_named(run, tmp_path: Path):
+    run("migrate")
+    said = run("policy", "set", "p", "/missing", status=1)
+    assert "/missing: No such file or directory" in said
+    assert "Is a directory" in run("policy", "set", "p", str(tmp_path), status=1)

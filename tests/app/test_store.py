@@ -1,9 +1,12 @@
 import hashlib
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from app.errors import BadReleaseError, NotFoundError
+from app.errors import BadReleaseError, NotFoundError, StorageFullError
 from app.store import LocalStore
 from contract.release import Artifact
 
@@ -56,3 +59,35 @@ def test_adding_again_changes_nothing(tmp_path, store):
     path.unlink()
     store.add(path, ARTIFACT)
     assert len(everything_in(tmp_path / "store")) == 1
+
+
+@contextmanager
+def files_of_at_most(n_bytes: int) -> Iterator[None]:
+    """Let the kernel refuse to write more into a file, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room_bytes", [0, 4096, len(CONTENT) - 1])
+def test_a_full_disk_has_a_name_and_leaves_no_trace(tmp_path, store, room_bytes):
+    path = source(tmp_path, CONTENT)
+    with files_of_at_most(room_bytes), pytest.raises(StorageFullError, match="Make room"):
+        store.add(path, ARTIFACT)
+    assert everything_in(tmp_path / "store") == []
+    store.add(path, ARTIFACT)
+    assert b"".join(store.read(ARTIFACT.sha256, 0, len(CONTENT))) == CONTENT
+
+
+@pytest.mark.parametrize("damaged", [b"X" + CONTENT[1:], CONTENT[:-1], CONTENT + b"x"])
+def test_adding_again_mends_a_damaged_file(tmp_path, store, damaged):
+    path = source(tmp_path, CONTENT)
+    store.add(path, ARTIFACT)
+    (stored,) = everything_in(tmp_path / "store")
+    stored.write_bytes(damaged)
+    store.add(path, ARTIFACT)
+    assert everything_in(tmp_path / "store") == [stored]
+    assert stored.read_bytes() == CONTENT

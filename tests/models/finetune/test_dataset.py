@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.data.duplicates import fingerprint
+from models.data.generator import generate_tile
 from models.finetune.dataset import list_images, load_dataset, thinned
 from models.finetune.errors import BadInputError
 from models.finetune.job import load_job
@@ -65,6 +67,81 @@ def test_test_images_that_were_trained_on_are_left_out(load, images, copied):
     dataset, _ = load(data_dir=str(images), test_dir=str(copied))
     assert dataset.test.size == 2
     assert dataset.n_dropped == dataset.train.size + dataset.validation.size
+
+
+def _reencoded(image, path):
+    image.save(path.with_suffix(".jpg"), quality=92)
+
+
+def _mirrored(image, path):
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+
+
+def _turned_and_reencoded(image, path):
+    _reencoded(image.transpose(Image.Transpose.ROTATE_90), path)
+
+
+def _tiles(folder, numbers, px=32, board=7):
+    """Write generated tiles of one board, as many of each class."""
+    for name in ("ok", "defect"):
+        (folder / name).mkdir(parents=True)
+        for number in numbers:
+            tile = generate_tile(board, number, name, px)
+            Image.fromarray(tile).save(folder / name / f"{number:03}.png")
+    return folder
+
+
+@pytest.mark.parametrize("disguised", [_reencoded, _mirrored, _turned_and_reencoded])
+def test_disguised_copies_of_training_images_are_left_out_of_the_test(load, tmp_path, disguised):
+    training = _tiles(tmp_path / "training", range(40), board=11)
+    test = _tiles(tmp_path / "test", range(100, 104), board=12)
+    copied = 0
+    for path in sorted(training.rglob("*.png"))[::4]:
+        image = Image.open(path)
+        if fingerprint(np.asarray(image)).plain:
+            continue
+        disguised(image, test / path.parent.name / f"copy-{path.name}")
+        copied += 1
+    assert copied > 5
+    dataset, _ = load(data_dir=str(training), test_dir=str(test))
+    assert dataset.test.size == 8
+    assert dataset.n_dropped == copied
+    parts = (dataset.train, dataset.validation)
+    assert not set(dataset.test.tolist()) & {row for part in parts for row in part.tolist()}
+
+
+def test_a_test_folder_of_copies_alone_is_refused_with_advice(load, images, tmp_path):
+    test = tmp_path / "test"
+    for path in images.rglob("*.png"):
+        (test / path.parent.name).mkdir(parents=True, exist_ok=True)
+        _mirrored(Image.open(path), test / path.parent.name / path.name)
+    with pytest.raises(BadInputError, match="copy of one in"):
+        load(data_dir=str(images), test_dir=str(test))
+
+
+def test_plain_tiles_that_look_alike_are_not_taken_for_copies(load, tmp_path):
+    rng = np.random.default_rng(5)
+    for part in ("training", "test"):
+        for label, name in enumerate(("ok", "defect")):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for number in range(12):
+                plain = rng.normal(90 + label, 2, (32, 32, 3)).astype(np.uint8)
+                Image.fromarray(plain).save(folder / f"{number}.png")
+    dataset, _ = load(data_dir=str(tmp_path / "training"), test_dir=str(tmp_path / "test"))
+    assert dataset.test.size == 24
+    assert dataset.n_dropped == 0
+
+
+def test_a_clean_test_folder_changes_neither_the_split_nor_the_test(load, images, tmp_path):
+    test = _tiles(tmp_path / "test", range(6))
+    dataset, _ = load(data_dir=str(images), test_dir=str(test))
+    n_known = sum(1 for _ in images.rglob("*.png"))
+    assert dataset.test.tolist() == list(range(n_known, n_known + 12))
+    other = _tiles(tmp_path / "other", range(200, 203))
+    again, _ = load(data_dir=str(images), test_dir=str(other))
+    assert np.array_equal(again.train, dataset.train)
+    assert np.array_equal(again.validation, dataset.validation)
 
 
 @pytest.mark.parametrize("separate", [False, True])
