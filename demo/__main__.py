@@ -26,6 +26,7 @@ STATE = ROOT / "var" / "demo"
 UNSEEN_BOARD = 9100
 """A board seed far outside those that the starter release was trained and measured on."""
 TILES_PER_CLASS = 100
+LEAST_PER_CLASS = 10
 console = Console(width=None if sys.stdout.isatty() else 180)
 
 
@@ -33,6 +34,9 @@ def main() -> int:
     """Run the demo; returns the exit status."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
+    if arguments.data and (wrong := what_is_wrong_with(arguments.data)):
+        console.print(f"[red]The demo cannot start:[/red] {wrong}", highlight=False)
+        return 2
     folder = STATE / _name(arguments.data)
     if arguments.fresh:
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,6 +120,22 @@ def _server(arguments: argparse.Namespace, folder: Path, progress: Progress) -> 
     )
     progress.update(task, total=1, completed=1)
     return server
+
+
+def what_is_wrong_with(data: Path) -> str:
+    """Return why ``data`` cannot be learnt from and what to do, or nothing when it can."""
+    for label in ("ok", "defect"):
+        folder = data / label
+        try:
+            names = [path.name for path in folder.iterdir() if path.is_file()]
+        except OSError as error:
+            return f"{folder}: {error.strerror}. DATA must hold the folders ok/ and defect/."
+        if len(names) < LEAST_PER_CLASS:
+            return (
+                f"{folder} holds {len(names)} files and at least {LEAST_PER_CLASS} images are "
+                f"needed: add {LEAST_PER_CLASS - len(names)} more."
+            )
+    return ""
 
 
 def _port(folder: Path, wanted: int) -> int:
