@@ -32,8 +32,10 @@ log = structlog.get_logger()
 _EPILOG = (
     "Exit codes: 0 done; 1 a bug; 2 usage; 3 images unusable; 4 server away or talking nonsense; "
     "5 not let in; 6 assignment rejected or put off; 7 disk full; 8 state directory unusable; "
-    "9 no prediction; 130 stopped by a signal. Sizes are decimal: 1 MB = 1,000,000 bytes. Every "
-    "option can be an environment variable: PARETOFLEET_AGENT_ plus its name."
+    "9 no prediction; 130 stopped by a signal. Sizes are decimal: 1 MB = 1,000,000 bytes. An "
+    "option can be an environment variable: PARETOFLEET_AGENT_ plus its name, such as "
+    "PARETOFLEET_AGENT_RAM_CAP; labels are one JSON object in PARETOFLEET_AGENT_LABELS. Options of "
+    "the command line alone: --once, --progress-json, --verbose, --json."
 )
 app = typer.Typer(
     help="The agent on a box: trains within its memory, serves, reports.",

@@ -118,7 +118,9 @@ def probed(cache: Path, cpu: str, run: Callable[[], dict[str, Any]] = run_probe)
 
 
 def count_images(data: Path | None) -> tuple[int, int]:
-    """Return how many ok and defect images lie below ``data``; (0, 0) without a folder.
+    """Return how many ok and defect images lie directly in ok/ and defect/ of ``data``.
+
+    Folders inside those are not looked into, as in training. (0, 0) without a folder.
 
     Raises DataUnusableError when the folder cannot be read.
     """
@@ -138,11 +140,7 @@ def count_images(data: Path | None) -> tuple[int, int]:
 def _count(folder: Path) -> int:
     if not folder.is_dir():
         return 0
-    return sum(1 for _, __, names in os.walk(folder, onerror=_raise) for n in names if is_image(n))
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    return sum(1 for path in folder.iterdir() if is_image(path.name) and path.is_file())
 
 
 def is_image(name: str) -> bool:

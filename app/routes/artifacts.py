@@ -9,9 +9,13 @@ from fastapi.responses import StreamingResponse
 from app.deps import DeviceOrOperatorDep, RuntimeDep
 from app.domain.byte_range import ByteRange, requested_range
 from app.domain.desired import names_etag
+from app.errors import NotFoundError, RangeNotSatisfiableError
+from app.examples import fleet
 from app.routes.parameters import ArtifactHash
-from app.routes.responses import problems
+from app.routes.responses import BUSY, access, bad, problems
 
+CALLERS = "device or operator"
+WEIGHTS = fleet.TINY.weights
 BINARY = "application/octet-stream"
 FILE = {"content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}}
 TextHeader = Annotated[str | None, Header(max_length=1000)]
@@ -27,7 +31,13 @@ router = APIRouter(prefix="/v1/artifacts", tags=["boxes' calls"])
         200: {"description": "The file", **FILE},
         206: {"description": "The range asked for", **FILE},
         304: {"description": "The caller has it"},
-        **problems(401, 403, 404, 416, 422, 503),
+        **problems(
+            *access(CALLERS, other="enrol"),
+            NotFoundError("artifact", WEIGHTS.sha256),
+            RangeNotSatisfiableError(WEIGHTS.length_bytes),
+            bad("path", "sha256", "String should match pattern '^[0-9a-f]{64}$'"),
+            BUSY,
+        ),
     },
 )
 def get_artifact(

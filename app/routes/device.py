@@ -9,8 +9,9 @@ from fastapi.concurrency import run_in_threadpool
 from app import hot
 from app.bodies import parse
 from app.deps import EnrollerDep, NowDep, RuntimeDep, get_runtime
-from app.examples import REGISTRATION, REPORT_BATCH
-from app.routes.responses import problems
+from app.errors import EnrolmentUsedUpError, SerialTakenError
+from app.examples import REGISTRATION, REPORT_BATCH, fleet
+from app.routes.responses import BUSY, TOO_LARGE, access, bad, problems
 from app.services import enrolment
 from contract.desired import NEXT_POLL_HEADER, DesiredState
 from contract.device import Registered, Registration
@@ -49,7 +50,7 @@ router = APIRouter(prefix="/v1", tags=["boxes' calls"])
     responses={
         200: {"headers": POLL_HEADERS},
         304: {"description": "Nothing changed since `If-None-Match`", "headers": POLL_HEADERS},
-        **problems(401, 403, 503),
+        **problems(*access("device", other="operator"), BUSY),
     },
     openapi_extra={**BEARER_ONLY, "parameters": [IF_NONE_MATCH]},
 )
@@ -74,7 +75,12 @@ async def desired(request: Request) -> Response:
     "/device/reports",
     summary="Check in: report what happened",
     response_model=ReportReceipts,
-    responses=problems(401, 403, 413, 422, 503),
+    responses=problems(
+        *access("device", other="operator"),
+        TOO_LARGE,
+        bad("body", "reports.0.sent_at", "Input should have timezone info"),
+        BUSY,
+    ),
     openapi_extra={**BEARER_ONLY, "requestBody": REPORTS_BODY},
 )
 async def report(request: Request) -> Response:
@@ -91,7 +97,14 @@ async def report(request: Request) -> Response:
 @router.post(
     "/devices/register",
     summary="Register a box with an enrolment token",
-    responses=problems(401, 403, 409, 413, 422, 503),
+    responses=problems(
+        *access("enrol", other="operator"),
+        EnrolmentUsedUpError(),
+        SerialTakenError(fleet.SERIAL),
+        TOO_LARGE,
+        bad("body", "profile.cores", "Input should be greater than or equal to 1"),
+        BUSY,
+    ),
 )
 async def register(
     registration: Annotated[Registration, Body(openapi_examples=REGISTRATION)],

@@ -4,15 +4,22 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
 from app.deps import NowDep, OperatorDep, RuntimeDep
+from app.errors import NotFoundError
+from app.examples import fleet
 from app.routes.parameters import DecisionId, DeviceId, Limit, NumberCursor, TextCursor
-from app.routes.responses import problems
+from app.routes.responses import BAD_PAGE, BUSY, TOO_LONG, access, bad, problems
 from app.services import enrolment, views
 from app.services.views import DecisionSummary, DecisionView, DeviceView, Page, ReportView
 
-router = APIRouter(prefix="/v1", responses=problems(401, 403, 422, 503))
+NO_BOX = NotFoundError("device", fleet.DEVICE_ID)
+NO_DECISION = NotFoundError("decision", fleet.DECISION_ID)
+BAD_BOX = bad("path", "device_id", TOO_LONG)
+BAD_DECISION = bad("path", "decision_id", TOO_LONG)
+
+router = APIRouter(prefix="/v1", responses=problems(*access("operator"), BUSY))
 
 
-@router.get("/devices", summary="List boxes", tags=["boxes"])
+@router.get("/devices", summary="List boxes", tags=["boxes"], responses=problems(BAD_PAGE))
 def list_devices(
     _: OperatorDep, runtime: RuntimeDep, limit: Limit = 50, cursor: TextCursor = None
 ) -> Page[DeviceView]:
@@ -20,7 +27,12 @@ def list_devices(
     return runtime.read(views.device_page, cursor=cursor, limit=limit)
 
 
-@router.get("/devices/{device_id}", summary="Show a box", tags=["boxes"], responses=problems(404))
+@router.get(
+    "/devices/{device_id}",
+    summary="Show a box",
+    tags=["boxes"],
+    responses=problems(NO_BOX, BAD_BOX),
+)
 def get_device(_: OperatorDep, runtime: RuntimeDep, device_id: DeviceId) -> DeviceView:
     """Show a box as it last reported itself."""
     return runtime.read(views.device, device_id)
@@ -28,9 +40,9 @@ def get_device(_: OperatorDep, runtime: RuntimeDep, device_id: DeviceId) -> Devi
 
 @router.post(
     "/devices/{device_id}/revoke",
-    summary="Let go of a box",
+    summary="Revoke a box",
     tags=["boxes"],
-    responses=problems(404),
+    responses=problems(NO_BOX, BAD_BOX),
 )
 async def revoke_device(
     _: OperatorDep, runtime: RuntimeDep, now: NowDep, device_id: DeviceId
@@ -44,7 +56,7 @@ async def revoke_device(
     "/devices/{device_id}/decisions",
     summary="List a box's decisions",
     tags=["decisions"],
-    responses=problems(404),
+    responses=problems(NO_BOX, BAD_PAGE),
 )
 def list_decisions(
     _: OperatorDep,
@@ -61,7 +73,7 @@ def list_decisions(
     "/devices/{device_id}/reports",
     summary="List a box's reports",
     tags=["boxes"],
-    responses=problems(404),
+    responses=problems(NO_BOX, BAD_PAGE),
 )
 def list_reports(
     _: OperatorDep,
@@ -78,7 +90,7 @@ def list_reports(
     "/decisions/{decision_id}",
     summary="Explain a decision",
     tags=["decisions"],
-    responses=problems(404),
+    responses=problems(NO_DECISION, BAD_DECISION),
 )
 def get_decision(_: OperatorDep, runtime: RuntimeDep, decision_id: DecisionId) -> DecisionView:
     """Show for every point whether it fits, what it failed and by how much, and the inputs."""

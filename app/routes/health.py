@@ -4,7 +4,8 @@ from fastapi import APIRouter
 
 from app.database import check_schema
 from app.deps import RuntimeDep
-from app.routes.responses import problems
+from app.errors import SchemaOutOfDateError
+from app.routes.responses import BUSY, problems
 from contract.base import Message
 
 router = APIRouter(tags=["health"])
@@ -20,7 +21,11 @@ async def healthz() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Can the server work?", responses=problems(503))
+@router.get(
+    "/readyz",
+    summary="Can the server work?",
+    responses=problems(SchemaOutOfDateError("0001", "0002"), BUSY),
+)
 def readyz(runtime: RuntimeDep) -> Health:
     """Answer 200 when the database is there and its schema is the one this program needs."""
     check_schema(runtime.engine)

@@ -4,9 +4,16 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
 from app.deps import DeviceOrOperatorDep, RuntimeDep
-from app.errors import UnsupportedImageError
+from app.errors import (
+    ImagesMayNotLeaveError,
+    NoReleaseError,
+    NotFoundError,
+    TooLargeError,
+    UnsupportedImageError,
+)
+from app.examples import fleet
 from app.routes.parameters import VariantFilter
-from app.routes.responses import problems
+from app.routes.responses import BAD_NAME, BUSY, access, bad, problems
 from app.runtime import Runtime
 from app.services import cloud
 from app.services.tokens import Caller
@@ -16,14 +23,23 @@ from contract.release import Variant
 MEDIA_TYPES = ("image/png", "image/jpeg")
 IMAGE = {"schema": {"type": "string", "format": "binary"}}
 
-
+UNREADABLE = "This is not a readable PNG or JPEG image."
 router = APIRouter(prefix="/v1", tags=["inference"])
 
 
 @router.post(
     "/inference",
     summary="Classify one image",
-    responses=problems(401, 403, 404, 409, 413, 415, 422, 503),
+    responses=problems(
+        *access("device or operator", other="enrol"),
+        ImagesMayNotLeaveError(fleet.POLICY_NAME),
+        NotFoundError("variant", "rx-xl-512"),
+        NoReleaseError(),
+        TooLargeError("Bodies here have at most 16777216 bytes."),
+        UnsupportedImageError(UNREADABLE),
+        bad("query", "variant", BAD_NAME),
+        BUSY,
+    ),
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(MEDIA_TYPES, IMAGE)}},
 )
 async def infer(

@@ -16,7 +16,7 @@ ReleaseCursor = Annotated[
 ]
 ReleaseNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="The release's number")]
 DeviceId = Annotated[Label, Path(description="The server's name for the box")]
-DecisionId = Annotated[Label, Path(description="As `decision_id` in a box's desired state")]
+DecisionId = Annotated[Label, Path(description="As `decision_id` in `GET /v1/devices`")]
 PolicyName = Annotated[Name, Path(description="The policy's name")]
 ArtifactHash = Annotated[Sha256, Path(description="SHA-256 of the file, 64 hex digits")]
 VariantFilter = Annotated[Name | None, Query(description="Only this variant")]

@@ -6,21 +6,47 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app.deps import NowDep, OperatorDep, RuntimeDep
-from app.examples import POLICY_CREATE, POLICY_VERSION
+from app.domain.policy_check import impossibilities
+from app.errors import (
+    AlreadyExistsError,
+    ImpossiblePolicyError,
+    NotFoundError,
+    RetiredError,
+)
+from app.examples import POLICY_CREATE, POLICY_VERSION, fleet
 from app.routes.parameters import Limit, PolicyName, TextCursor
-from app.routes.responses import problems
+from app.routes.responses import (
+    BAD_NAME,
+    BAD_PAGE,
+    BAD_POLICY,
+    BUSY,
+    TOO_LARGE,
+    access,
+    bad,
+    problems,
+)
 from app.services import policies, views
 from app.services.views import Page, PolicyHistoryView, PolicyView
 from contract.policy import PolicyBody, PolicyCreate
 
-router = APIRouter(prefix="/v1/policies", tags=["policies"], responses=problems(401, 403, 422, 503))
+NO_POLICY = NotFoundError("policy", fleet.POLICY_NAME)
+TAKEN = AlreadyExistsError("policy", fleet.POLICY_NAME)
+RETIRED = RetiredError("policy", fleet.POLICY_NAME)
+IMPOSSIBLE = ImpossiblePolicyError(
+    impossibilities(fleet.POLICY.model_copy(update={"accuracy_floor": 0.9}), fleet.POINTS)
+)
+BAD_POLICY_NAME = bad("path", "name", BAD_NAME)
+
+router = APIRouter(
+    prefix="/v1/policies", tags=["policies"], responses=problems(*access("operator"), BUSY)
+)
 
 
 @router.post(
     "",
     summary="Create a policy",
     status_code=HTTPStatus.CREATED,
-    responses=problems(409, 413),
+    responses=problems(TAKEN, TOO_LARGE, BAD_POLICY, IMPOSSIBLE),
 )
 async def create_policy(
     _: OperatorDep,
@@ -37,7 +63,7 @@ async def create_policy(
     return views.policy(await runtime.write(policies.create, policy.name, body, now))
 
 
-@router.get("", summary="List policies")
+@router.get("", summary="List policies", responses=problems(BAD_PAGE))
 def list_policies(
     _: OperatorDep, runtime: RuntimeDep, limit: Limit = 50, cursor: TextCursor = None
 ) -> Page[PolicyView]:
@@ -45,7 +71,7 @@ def list_policies(
     return runtime.read(views.policy_page, cursor=cursor, limit=limit)
 
 
-@router.get("/{name}", summary="Show a policy", responses=problems(404))
+@router.get("/{name}", summary="Show a policy", responses=problems(NO_POLICY, BAD_POLICY_NAME))
 def get_policy(_: OperatorDep, runtime: RuntimeDep, name: PolicyName) -> PolicyHistoryView:
     """Show a policy and every version it had."""
     return runtime.read(views.policy_history, name)
@@ -55,7 +81,7 @@ def get_policy(_: OperatorDep, runtime: RuntimeDep, name: PolicyName) -> PolicyH
     "/{name}/versions",
     summary="Change a policy",
     status_code=HTTPStatus.CREATED,
-    responses=problems(404, 409, 413),
+    responses=problems(NO_POLICY, RETIRED, TOO_LARGE, BAD_POLICY, IMPOSSIBLE),
 )
 async def add_version(
     _: OperatorDep,
@@ -68,7 +94,11 @@ async def add_version(
     return views.policy(await runtime.write(policies.new_version, name, body, now))
 
 
-@router.post("/{name}/retire", summary="Retire a policy", responses=problems(404, 409))
+@router.post(
+    "/{name}/retire",
+    summary="Retire a policy",
+    responses=problems(NO_POLICY, RETIRED, BAD_POLICY_NAME),
+)
 async def retire_policy(
     _: OperatorDep, runtime: RuntimeDep, now: NowDep, name: PolicyName
 ) -> PolicyView:

@@ -4,16 +4,21 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
 from app.deps import NowDep, OperatorDep, RuntimeDep
+from app.errors import NoReleaseError, NotFoundError, RetiredError
 from app.routes.parameters import Limit, ReleaseCursor, ReleaseNumber, TaskFilter, VariantFilter
-from app.routes.responses import problems
+from app.routes.responses import BAD_NAME, BAD_PAGE, BUSY, access, bad, problems
 from app.services import catalogue, views
 from app.services.views import CatalogueView, FrontierView, Page, ReleaseView
 from contract.release import Release
 
-router = APIRouter(prefix="/v1", tags=["releases"], responses=problems(401, 403, 422, 503))
+NO_SUCH = NotFoundError("release", 7)
+RETIRED = RetiredError("release", 1)
+BAD_NUMBER = bad("path", "number", "Input should be greater than or equal to 1")
+
+router = APIRouter(prefix="/v1", tags=["releases"], responses=problems(*access("operator"), BUSY))
 
 
-@router.get("/releases", summary="List releases")
+@router.get("/releases", summary="List releases", responses=problems(BAD_PAGE))
 def list_releases(
     _: OperatorDep, runtime: RuntimeDep, limit: Limit = 50, cursor: ReleaseCursor = None
 ) -> Page[ReleaseView]:
@@ -21,13 +26,17 @@ def list_releases(
     return runtime.read(views.release_page, cursor=cursor, limit=limit)
 
 
-@router.get("/releases/{number}", summary="Show a release", responses=problems(404))
+@router.get("/releases/{number}", summary="Show a release", responses=problems(NO_SUCH, BAD_NUMBER))
 def get_release(_: OperatorDep, runtime: RuntimeDep, number: ReleaseNumber) -> Release:
     """Show a release in full: its variants, their files and measured points."""
     return runtime.read(catalogue.release, number)
 
 
-@router.post("/releases/{number}/retire", summary="Retire a release", responses=problems(404, 409))
+@router.post(
+    "/releases/{number}/retire",
+    summary="Retire a release",
+    responses=problems(NO_SUCH, RETIRED, BAD_NUMBER),
+)
 async def retire_release(
     _: OperatorDep, runtime: RuntimeDep, now: NowDep, number: ReleaseNumber
 ) -> ReleaseView:
@@ -36,13 +45,21 @@ async def retire_release(
     return await run_in_threadpool(runtime.read, views.release_summary, number)
 
 
-@router.get("/catalogue", summary="Variants of the current release", responses=problems(409))
+@router.get(
+    "/catalogue",
+    summary="Variants of the current release",
+    responses=problems(NoReleaseError()),
+)
 def get_catalogue(_: OperatorDep, runtime: RuntimeDep) -> CatalogueView:
     """Show the variants that boxes may be given."""
     return runtime.read(views.current_catalogue)
 
 
-@router.get("/frontier", summary="Measured points of the current release", responses=problems(409))
+@router.get(
+    "/frontier",
+    summary="Measured points of the current release",
+    responses=problems(NoReleaseError(), bad("query", "variant", BAD_NAME)),
+)
 def get_frontier(
     _: OperatorDep, runtime: RuntimeDep, variant: VariantFilter = None, task: TaskFilter = None
 ) -> FrontierView:

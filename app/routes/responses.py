@@ -1,37 +1,71 @@
-"""How errors are described on the operators' page: one entry per status that a route can give."""
+"""How errors are described on the operators' page: the very errors that a route can raise.
 
-from http import HTTPStatus
+Each route names its errors as the caller would meet them; the example bodies are made of them.
+"""
+
 from typing import Any
 
+from app.bodies import invalid_input
+from app.errors import (
+    BusyError,
+    FleetError,
+    ForbiddenError,
+    InvalidInputError,
+    TooLargeError,
+    UnauthenticatedError,
+)
+from contract.problem import Problem
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:paretofleet:problem:"
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 Responses = dict[int | str, dict[str, Any]]
 
-_DESCRIPTIONS: dict[int, tuple[str, str]] = {
-    401: ("unauthenticated", "The bearer token is missing, unknown, expired or revoked"),
-    403: ("forbidden", "The token is of another kind, or may not do that"),
-    404: ("not-found", "There is no such thing"),
-    409: ("conflict", "It clashes with what is there"),
-    413: ("too-large", "The body is too large"),
-    415: ("unsupported-image", "Not a PNG or JPEG image"),
-    416: ("range-not-satisfiable", "The range lies outside the file"),
-    422: ("invalid-input", "The request is not valid; `errors` says which fields and why"),
-    503: ("busy", "The server is busy; try again after `Retry-After` seconds"),
-}
+BUSY = BusyError("The database did not answer in time.")
+TOO_LARGE = TooLargeError("Bodies here have at most 1048576 bytes.")
+TOO_LONG = "String should have at most 120 characters"
+BAD_NAME = "String should match pattern '^[a-z0-9][a-z0-9._-]{0,79}$'"
+BAD_PAGE = invalid_input(
+    [{"loc": ("query", "limit"), "msg": "Input should be less than or equal to 200"}]
+)
+BAD_POLICY = invalid_input(
+    [
+        {"loc": ("body", "accuracy_floor"), "msg": "Input should be less than or equal to 1"},
+        {"loc": ("body", "acuracy_step"), "msg": "Extra inputs are not permitted"},
+    ]
+)
 
 
-def problems(*statuses: int) -> Responses:
-    """Return the documented error answers for ``statuses``."""
-    return {status: _described(status) for status in statuses}
+def access(needed: str, *, other: str = "device") -> tuple[FleetError, ...]:
+    """Return how a route that needs a token of kind ``needed`` refuses to let callers in."""
+    return UnauthenticatedError(needed), ForbiddenError(other, needed)
 
 
-def _described(status: int) -> dict[str, Any]:
-    kind, text = _DESCRIPTIONS[status]
-    example = {
-        "type": f"urn:paretofleet:problem:{kind}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": text + ".",
-        "errors": [],
-    }
-    content = {"application/problem+json": {"schema": PROBLEM_SCHEMA, "example": example}}
-    return {"description": text, "content": content}
+def bad(place: str, name: str, message: str) -> InvalidInputError:
+    """Return what a value at ``place`` (path, query, body) that is not valid is answered."""
+    return invalid_input([{"loc": (place, name), "msg": message}])
+
+
+def problems(*errors: FleetError) -> Responses:
+    """Return the documented answers for ``errors``, one entry a status, one example a type."""
+    found: dict[int, list[FleetError]] = {}
+    for error in errors:
+        found.setdefault(int(error.status), []).append(error)
+    return {status: _described(same) for status, same in found.items()}
+
+
+def _described(errors: list[FleetError]) -> dict[str, Any]:
+    examples = {e.kind: {"summary": e.title, "value": _body(e)} for e in errors}
+    content = {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "examples": examples}}
+    return {"description": "; or: ".join(e.title for e in errors), "content": content}
+
+
+def _body(error: FleetError) -> dict[str, Any]:
+    problem = Problem(
+        type=TYPE_PREFIX + error.kind,
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        errors=error.errors,
+    )
+    return problem.model_dump(mode="json")

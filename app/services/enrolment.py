@@ -1,4 +1,4 @@
-"""How a box comes to belong to the fleet, and how an operator lets go of it."""
+"""How a box comes to belong to the fleet, and how an operator revokes it."""
 
 import json
 from datetime import datetime

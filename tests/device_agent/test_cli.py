@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from device_agent.cli import app, parse_labels
 from device_agent.log import configure_logging
+from device_agent.settings import AgentSettings
 from tests.device_agent.conftest import image_bytes
 
 HEAVY = (
@@ -37,6 +39,18 @@ def test_the_help_names_every_exit_code():
     for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130):
         assert f"{code} " in text
     assert "1 MB = 1,000,000 bytes" in text
+
+
+def test_the_help_says_which_options_can_come_from_the_environment():
+    text = " ".join(call("run", "--help").output.split())
+    said, _, no = text.partition("Options of the command line alone:")
+
+    assert "PARETOFLEET_AGENT_LABELS" in said
+    options = {parameter.name for parameter in get_command(app).commands["run"].params}
+    for name in options - {"help"}:
+        variable = {"label": "labels"}.get(name, name)
+        option = "--" + name.replace("_", "-")
+        assert (option in no) != (variable in AgentSettings.model_fields), option
 
 
 @pytest.mark.parametrize(

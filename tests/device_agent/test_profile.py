@@ -6,6 +6,7 @@ import pytest
 
 from device_agent.errors import DataUnusableError
 from device_agent.profile import (
+    CLASSES,
     ProbeFailedError,
     Survey,
     count_images,
@@ -15,6 +16,7 @@ from device_agent.profile import (
     run_probe,
     take_profile,
 )
+from models.data.folder import scan_folder
 from tests.device_agent.conftest import make_profile
 
 X86 = "processor: 0\nmodel name\t: Intel(R) Core(TM) i5\nflags\t\t: fpu avx avx2 fma lm\n"
@@ -66,13 +68,16 @@ def test_a_runtime_that_cannot_be_loaded_is_named(monkeypatch):
         run_probe()
 
 
-def test_counts_images_and_nothing_else(data):
+def test_counts_the_images_that_training_reads_and_nothing_else(data):
     (data / "ok" / "notes.txt").write_text("x")
     (data / "ok" / ".hidden.png").write_text("x")
     (data / "ok" / "sub").mkdir()
     (data / "ok" / "sub" / "6.JPG").write_text("x")
+    (data / "ok" / "7.JPG").write_text("x")
+    (data / "defect" / "folder.png").mkdir()
 
     assert count_images(data) == (6, 5)
+    assert sum(count_images(data)) == len(scan_folder(data, CLASSES))
     assert count_images(None) == (0, 0)
 
 

@@ -4,6 +4,7 @@ window.ui = SwaggerUIBundle({
   deepLinking: true,
   persistAuthorization: true,
   displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
   filter: true,
   validatorUrl: null,
 });
