@@ -2,16 +2,18 @@
 
 ``finetune`` and ``latency`` are not here: they run under a memory cap, and ``models.__main__``
 starts them before anything heavy is imported. Exit codes: 0 done; 1 it could not be done, and one
-line on standard error says why; 2 usage; 130 stopped by Ctrl-C.
+line on standard error says why; 2 usage.
 """
 
 import json
 import shutil
 import sys
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Annotated, Self
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -22,7 +24,7 @@ app = typer.Typer(
 console = Console()
 
 Out = Annotated[Path, typer.Option(help="Folder to write into; it must not exist")]
-STOPPED = 130
+Work = Annotated[Path, typer.Option(help="Folder for everything that a stopped run keeps")]
 
 
 class FolderExistsError(ValueError):
@@ -34,27 +36,28 @@ class FolderExistsError(ValueError):
 
 
 def main(argv: list[str]) -> int:
-    """Run one command and return its exit code; what the user can mend is one line, no traceback.
-
-    Named errors are ValueErrors, RuntimeErrors and LookupErrors with a message of their own.
-    """
+    """Run one command and return its exit code; what a user can mend is one line, no traceback."""
     try:
-        app(argv, prog_name="python -m models", standalone_mode=True)
+        app(argv, prog_name="python -m models")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
-    except KeyboardInterrupt:
-        return _end("stopped; the same command goes on where it was", STOPPED)
-    except (OSError, ValueError, RuntimeError) as error:
-        return _end(" ".join(str(error).split()) or type(error).__name__, 1)
+    except Exception as error:
+        if not _is_for_the_user(error):
+            raise
+        words = " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {words}", file=sys.stderr)
+        return 1
     return 0
 
 
-def _end(words: str, code: int) -> int:
-    print(f"error: {words}" if code == 1 else words, file=sys.stderr)
-    return code
+def _is_for_the_user(error: Exception) -> bool:
+    """Say whether this project names the error, or a file is not what it should be.
 
-
-Work = Annotated[Path, typer.Option(help="Folder for everything that a stopped run keeps")]
+    Anything else is a bug and keeps its traceback. Safetensors is known by its name, because
+    ``generate`` runs where it is not installed.
+    """
+    named = type(error).__module__.startswith(("models.", "safetensors"))
+    return named or isinstance(error, OSError | JSONDecodeError | ValidationError)
 
 
 @app.command()
@@ -102,6 +105,7 @@ def train_command(
     from models.data.pool import PoolRecipe, build_pool  # noqa: PLC0415
     from models.train import Recipe  # noqa: PLC0415
 
+    starter.require_starter(variant)
     with _bar() as report:
         pool = build_pool(work / "pool", PoolRecipe(), lambda i, n: report("tiles", i, n))
         recipe = Recipe(threads=threads)

@@ -115,14 +115,19 @@ class NotAStarterError(ValueError):
         self.name = name
 
 
+def require_starter(name: str) -> None:
+    """Raise NotAStarterError for a network that the starter release does not hold."""
+    if name not in STARTER or name not in PHASES:
+        raise NotAStarterError(name)
+
+
 def train_variant(name: str, pool: Pool, recipe: Recipe, work: Path, report: Report) -> Path:
     """Train one registry entry through its phases, or what is missing; return its folder.
 
     Two entries that share a phase (the same network at another size) share its weights. Raises
     NotAStarterError.
     """
-    if name not in PHASES:
-        raise NotAStarterError(name)
+    require_starter(name)
     start: Path | None = None
     folder = work
     for number, phase in enumerate(PHASES[name], start=1):
@@ -142,8 +147,7 @@ def _tell(report: Report, stage: str, done: int, total: int, text: str) -> None:
 
 def export_trained(name: str, folder: Path) -> VariantFiles:
     """Export one trained variant unless it is done, and describe it; raises NotAStarterError."""
-    if name not in STARTER:
-        raise NotAStarterError(name)
+    require_starter(name)
     spec = NETWORKS[name]
     network = build(spec)
     load_weights(network, folder / WEIGHTS_FILE)

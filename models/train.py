@@ -57,6 +57,19 @@ class _Progress:
     seconds: float = 0.0
 
 
+class OtherWeightsError(RuntimeError):
+    """A file of weights that belongs to another network."""
+
+    def __init__(self, path: Path, differing: list[str]) -> None:
+        shown = ", ".join(differing[:3]) + (", ..." if len(differing) > 3 else "")  # noqa: PLR2004
+        super().__init__(
+            f"{path} does not belong to this network: {len(differing)} tensors are missing or of "
+            f"another shape ({shown}); give the folder that this network was trained into"
+        )
+        self.path = path
+        self.differing = tuple(differing)
+
+
 class LossNotFiniteError(RuntimeError):
     """Training produced a loss that is not a number."""
 
@@ -246,12 +259,18 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load what save_weights wrote; raises RuntimeError when names or shapes differ."""
-    missing, unexpected = network.load_state_dict(load_file(path), strict=False)
-    lost = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if lost or unexpected:
-        message = f"{path} does not belong to this network: missing {lost}, extra {unexpected}"
-        raise RuntimeError(message)
+    """Load what save_weights wrote; raises OtherWeightsError when names or shapes differ."""
+    tensors = load_file(path)
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    counters = {name for name in wanted if name.endswith("num_batches_tracked")}
+    differing = sorted(
+        name
+        for name in (wanted.keys() | tensors.keys()) - counters
+        if name not in tensors or wanted.get(name) != tensors[name].shape
+    )
+    if differing:
+        raise OtherWeightsError(path, differing)
+    network.load_state_dict(tensors, strict=False)
 
 
 def _save_checkpoint(

@@ -17,6 +17,7 @@ from models.train import (
     WEIGHTS_FILE,
     Localiser,
     LossNotFiniteError,
+    OtherWeightsError,
     load_weights,
     save_weights,
     scores,
@@ -138,7 +139,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
     other = build(SPEC.model_copy(update={"middle_depth": 2}))
     save_weights(other, tmp_path / WEIGHTS_FILE)
 
-    with pytest.raises(RuntimeError, match="does not belong to this network"):
+    with pytest.raises(OtherWeightsError, match="does not belong to this network"):
         load_weights(build(SPEC), tmp_path / WEIGHTS_FILE)
 
 
