@@ -128,15 +128,31 @@ def train_variant(name: str, pool: Pool, recipe: Recipe, work: Path, report: Rep
     NotAStarterError.
     """
     require_starter(name)
+
+    def report_by_name(stage: str, done: int, total: int) -> None:
+        report(f"{name} {stage}", done, total)
+
+    return train_phases(NETWORKS[name], PHASES[name], pool, recipe, work, report_by_name)
+
+
+def train_phases(
+    spec: ArchitectureSpec,
+    phases: Sequence[Phase],
+    pool: Pool,
+    recipe: Recipe,
+    work: Path,
+    report: Report,
+) -> Path:
+    """Train ``spec`` through the phases that are not done yet; return the folder of the last."""
     start: Path | None = None
     folder = work
-    for number, phase in enumerate(PHASES[name], start=1):
-        spec = NETWORKS[name].model_copy(update={"input_px": phase.px})
-        folder = work / "trained" / f"{spec_hash(spec)[:12]}-{phase.steps}"
-        changes = {"steps": phase.steps, "learning_rate": phase.learning_rate}
+    for number, phase in enumerate(phases, start=1):
+        resized = spec.model_copy(update={"input_px": phase.px})
+        folder = work / "trained" / f"{spec_hash(resized)[:12]}-{phase.steps}"
+        own = replace(recipe, steps=phase.steps, learning_rate=phase.learning_rate)
         if not (folder / RECORD_FILE).is_file():
-            tell = partial(_tell, report, f"{name} phase {number}")
-            train(spec, pool, replace(recipe, **changes), folder, tell, start)  # type: ignore[arg-type]
+            tell = partial(_tell, report, f"phase {number}")
+            train(resized, pool, own, folder, tell, start)
         start = folder / WEIGHTS_FILE
     return folder
 

@@ -18,6 +18,14 @@ INFERENCE_FILE = "inference.onnx"
 VARIANT_FILE = "variant.json"
 
 
+class NotExportedError(ValueError):
+    """A folder that does not hold an exported variant."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"{folder} holds no exported variant ({why}): train or export it again")
+        self.folder = folder
+
+
 def graph_file(cut: str) -> str:
     """Return the file name of a cut's training-step graph."""
     return f"train-{cut}.onnx"
@@ -63,9 +71,19 @@ def describe_variant(
 
 
 def load_variant(folder: Path) -> VariantFiles:
-    """Return what ``describe_variant`` described; raises OSError where nothing was exported."""
-    variant = Variant.model_validate_json((folder / VARIANT_FILE).read_bytes())
-    return VariantFiles(variant=variant, paths=_paths(variant, folder))
+    """Return what ``describe_variant`` described.
+
+    Raises NotExportedError where nothing was exported, or other files lie there by now.
+    """
+    path = folder / VARIANT_FILE
+    if not path.is_file():
+        raise NotExportedError(folder, f"there is no {VARIANT_FILE}")
+    variant = Variant.model_validate_json(path.read_bytes())
+    files = VariantFiles(variant=variant, paths=_paths(variant, folder))
+    for sha256, stored in files.paths.items():
+        if not stored.is_file() or describe_artifact(stored, "weights").sha256 != sha256:
+            raise NotExportedError(folder, f"{stored.name} is not the file that was exported")
+    return files
 
 
 def _paths(variant: Variant, folder: Path) -> dict[str, Path]:
