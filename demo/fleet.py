@@ -49,8 +49,13 @@ class Server:
         return run_tool("paretofleet", "token", "enrol", "--uses", str(uses), env=self.environment)
 
 
-def start_server(folder: Path, release: Path, *, port: int, floor: float) -> Server:
-    """Migrate the embedded database, load the release, set the policy, start the server."""
+def start_server(
+    folder: Path, release: Path, *, port: int, floor: float, programs: list[Program]
+) -> Server:
+    """Migrate the embedded database, load the release, set the policy, start the server.
+
+    What is started is added to ``programs``.
+    """
     environment = {
         "PARETOFLEET_DATA_DIR": str(folder),
         "PARETOFLEET_PORT": str(port),
@@ -61,12 +66,9 @@ def start_server(folder: Path, release: Path, *, port: int, floor: float) -> Ser
     run_tool("paretofleet", "release", "load", str(release), env=environment)
     _set_policy(folder, floor, environment)
     token = run_tool("paretofleet", "token", "operator", "--expires-hours", "24", env=environment)
-    program = start("server", "paretofleet", "serve", log=folder / "server.log", env=environment)
-    try:
-        wait_until_listening(program, port)
-    except BaseException:
-        program.stop()
-        raise
+    log = folder / "server.log"
+    program = start("server", "paretofleet", "serve", log=log, programs=programs, env=environment)
+    wait_until_listening(program, port)
     return Server(
         url=f"http://127.0.0.1:{port}",
         operator_token=token,
@@ -86,14 +88,27 @@ def _set_policy(folder: Path, floor: float, environment: dict[str, str]) -> None
     run_tool("paretofleet", "policy", "set", POLICY, str(body), env=environment)
 
 
-def start_box(name: str, server: Server, *, data: Path, folder: Path, token: str) -> Program:
-    """Start one box's agent with its cap; it registers, trains and goes on serving."""
+def start_boxes(
+    server: Server, *, data: Path, folder: Path, programs: list[Program]
+) -> list[Program]:
+    """Start every box's agent with its cap; they register, train and go on serving."""
+    token = server.enrol_token(uses=len(CAPS))
+    return [
+        _start_box(name, server, data=data, folder=folder, token=token, programs=programs)
+        for name in CAPS
+    ]
+
+
+def _start_box(
+    name: str, server: Server, *, data: Path, folder: Path, token: str, programs: list[Program]
+) -> Program:
     return start(
         name,
         *("device_agent", "run", "--server", server.url, "--data", str(data)),
         *("--state", str(folder / name), "--ram-cap", CAPS[name], "--name", name),
         *("--enrol-token", token, "--serve-port", "0", "--progress-json"),
         log=folder / f"{name}.log",
+        programs=programs,
     )
 
 
@@ -110,7 +125,8 @@ def settle(server: Server, boxes: list[Program], tell: Callable[[Program], None]
         server.program.check()
         late = [box for box in boxes if box.name not in rows]
         if time.monotonic() > give_up_at:
-            raise ProgramFailedError(late[0].name, None, late[0].log)
+            ending = f"did not settle within {SETTLE_WITHIN_S:.0f} s"
+            raise ProgramFailedError(late[0].name, ending, late[0].log)
         devices = {d["serial"]: d for d in server.get("/v1/devices?limit=200")["items"]}
         for box in boxes:
             box.check()
@@ -141,13 +157,16 @@ def _row(server: Server, device: Json | None) -> Json | None:
     """Return a box's decision and outcome, or None while it is still at work."""
     if device is None or not device["decision_id"]:
         return None
-    outcomes = [
-        report["body"]
-        for report in server.get(f"/v1/devices/{device['id']}/reports?limit=200")["items"]
-        if report["body"]["kind"] == "outcome"
-    ]
-    current = [o for o in outcomes if o["generation"] == device["generation"]]
-    if not current:
+    reports = server.get(f"/v1/devices/{device['id']}/reports?limit=200")["items"]
+    outcome = current_outcome(reports, device["generation"])
+    if outcome is None:
         return None
     decision = server.get(f"/v1/decisions/{device['decision_id']}")["decision"]
-    return {"device": device, "decision": decision, "outcome": current[0]}
+    return {"device": device, "decision": decision, "outcome": outcome}
+
+
+def current_outcome(reports: list[Json], generation: int) -> Json | None:
+    """Return the newest outcome of that generation; ``reports`` come newest first."""
+    bodies = (report["body"] for report in reports)
+    outcomes = (body for body in bodies if body["kind"] == "outcome")
+    return next((body for body in outcomes if body["generation"] == generation), None)

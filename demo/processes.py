@@ -1,5 +1,6 @@
 """Starts and stops the programs of the demo, and reads what the boxes say of their progress."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,20 +9,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 STOP_AFTER_S = 15.0
 START_WITHIN_S = 30.0
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_TAIL_LINES = 15
 
 
 class ProgramFailedError(RuntimeError):
     """A program of the demo ended when it should not have."""
 
-    def __init__(self, name: str, code: int | None, log: Path) -> None:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
-        super().__init__(f"{name} ended with exit status {code}; the end of {log}:\n{tail}")
+    def __init__(self, name: str, ending: str, log: Path) -> None:
+        lines = log.read_text(errors="replace").splitlines()[-_TAIL_LINES:] if log.exists() else []
+        tail = "\n".join(lines) or "(nothing)"
+        super().__init__(f"{name} {ending}; the end of {log}:\n{tail}")
+        self.name = name
 
 
 def run_tool(*command: str, env: Mapping[str, str] | None = None) -> str:
@@ -62,24 +67,81 @@ class Program:
         """Raise ProgramFailedError if the program is no longer running."""
         code = self.process.poll()
         if code is not None:
-            raise ProgramFailedError(self.name, code, self.log)
+            raise ProgramFailedError(self.name, _ending(code), self.log)
 
-    def stop(self) -> None:
-        """Ask the program to stop, and end it if it does not."""
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM to the program, once or again."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_AFTER_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+
+    def stop(self, within_s: float = STOP_AFTER_S) -> None:
+        """Ask the program to stop, end it if it does not, and end what it has left behind."""
+        self.ask_to_stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(within_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         if self.follower is not None:
-            self.follower.join(STOP_AFTER_S)
+            self.follower.join(within_s)
 
 
-def start(name: str, *command: str, log: Path, env: Mapping[str, str] | None = None) -> Program:
-    """Start a console script; its standard error goes to ``log``, its output is followed."""
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit status {code}"
+    return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+
+
+def stop_all(programs: Sequence[Program], within_s: float = STOP_AFTER_S) -> None:
+    """Stop the boxes at once and then the server, the first, to which they say goodbye.
+
+    Signals that ask for it again are ignored meanwhile: it ends by itself, and leaves nothing.
+    """
+    for number in STOPPING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    for program in programs[1:]:
+        program.ask_to_stop()
+    for program in reversed(programs):
+        program.stop(within_s)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Hold back the signals that stop the demo, and raise KeyboardInterrupt for them at the end.
+
+    Between the start of a program and the note that it runs, a stop would leave it behind.
+    """
+    seen: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: seen.append(number)) for n in STOPPING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if seen:
+        raise KeyboardInterrupt
+
+
+def start(
+    name: str,
+    *command: str,
+    log: Path,
+    programs: list[Program],
+    env: Mapping[str, str] | None = None,
+) -> Program:
+    """Start a console script and add it to ``programs``, which the caller will stop.
+
+    Its standard error goes to ``log``, its output is followed.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
+    with held_back():
+        programs.append(_started(name, command, log, env))
+    return programs[-1]
+
+
+def _started(
+    name: str, command: tuple[str, ...], log: Path, env: Mapping[str, str] | None
+) -> Program:
     with log.open("w") as errors:
         process = subprocess.Popen(  # noqa: S603
             _script(command),
@@ -135,4 +197,5 @@ def wait_until_listening(program: Program, port: int) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise ProgramFailedError(program.name, None, program.log)
+    ending = f"did not answer on port {port} within {START_WITHIN_S:.0f} s"
+    raise ProgramFailedError(program.name, ending, program.log)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 COLUMNS = (
     "box",
@@ -24,8 +25,14 @@ def fleet_table(rows: list[dict[str, Any]]) -> Table:
     for column in COLUMNS:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*cells(row["device"], row["decision"], row["outcome"]))
+        table.add_row(*map(Text, cells(row["device"], row["decision"], row["outcome"])))
     return table
+
+
+def reasons(rows: list[dict[str, Any]]) -> list[str]:
+    """Return, for each box that serves no new model, what it says of it."""
+    outcomes = ((row["device"]["serial"], row["outcome"]) for row in rows)
+    return [f"{box}: {o['reason']}" for box, o in outcomes if o["status"] != "activated"]
 
 
 def cells(device: dict[str, Any], decision: dict[str, Any], outcome: dict[str, Any]) -> list[str]:
