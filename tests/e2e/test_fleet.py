@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.fleet import CAPS, POLICY, settle, start_box, start_server
+from demo.fleet import POLICY, settle, start_boxes, start_server
 from demo.processes import free_port, run_tool
 from models.release import FILES_FOLDER, write_release
 from tests.e2e.conftest import STARTER
@@ -22,15 +22,18 @@ FLOOR = 0.3
 @contextlib.contextmanager
 def fleet(folder, data):
     """A server with the starter release and three boxes at work; all are stopped at the end."""
+    with running_server(folder) as (server, programs):
+        yield server, start_boxes(server, data=data, folder=folder, programs=programs)
+
+
+@contextlib.contextmanager
+def running_server(folder):
+    """A server with the starter release, and the list of what will be stopped at the end."""
     programs = []
+    port = free_port(0)
     try:
-        server = start_server(folder / "server", STARTER, port=free_port(0), floor=FLOOR)
-        programs.append(server.program)
-        token = server.enrol_token(uses=len(CAPS))
-        programs.extend(
-            start_box(name, server, data=data, folder=folder, token=token) for name in CAPS
-        )
-        yield server, programs[1:]
+        server = start_server(folder / "server", STARTER, port=port, floor=FLOOR, programs=programs)
+        yield server, programs
     finally:
         for program in reversed(programs):
             program.stop()
@@ -132,8 +135,7 @@ def test_a_box_without_usable_images_says_what_to_do(tmp_path, folder):
     if folder == "empty":
         (data / "ok").mkdir(parents=True)
         (data / "defect").mkdir()
-    server = start_server(tmp_path / "server", STARTER, port=free_port(0), floor=FLOOR)
-    try:
+    with running_server(tmp_path) as (server, _):
         script = str(Path(sys.executable).with_name("device_agent"))
         options = ["--server", server.url, "--data", str(data), "--once", "--name", "bare"]
         token = ["--state", str(tmp_path / "bare"), "--enrol-token", server.enrol_token(uses=1)]
@@ -144,8 +146,6 @@ def test_a_box_without_usable_images_says_what_to_do(tmp_path, folder):
             timeout=120,
             check=False,
         )
-    finally:
-        server.program.stop()
 
     assert done.returncode not in {0, 1}
     assert str(data) in done.stderr
