@@ -1,4 +1,4 @@
-"""JSON bodies straight into contract values, and what is wrong with them in words.
+"""JSON bodies straight into contract values, and errors into the one body that answers them.
 
 The hot path reads its body here: pydantic parses the bytes itself, which costs half of what
 decoding first and validating after does. What the caller sent is never echoed.
@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.errors import InvalidInputError
-from contract.problem import FieldProblem
+from app.errors import FleetError, InvalidInputError
+from contract.problem import FieldProblem, Problem
 
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:paretofleet:problem:"
 ERRORS_SHOWN = 20
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -36,6 +38,17 @@ def invalid_input(errors: Sequence[Mapping[str, Any]]) -> InvalidInputError:
     )
     where = ", ".join(dict.fromkeys(problem.field for problem in problems))
     return InvalidInputError(f"Correct this and send it again: {where}.", errors=problems)
+
+
+def as_problem(error: FleetError) -> Problem:
+    """Return the error as RFC 9457 problem details."""
+    return Problem(
+        type=TYPE_PREFIX + error.kind,
+        title=error.title,
+        status=error.status,
+        detail=clean(error.detail),
+        errors=error.errors,
+    )
 
 
 def clean(text: str) -> str:

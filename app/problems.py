@@ -14,12 +14,10 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from app.bodies import clean, invalid_input
+from app.bodies import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, as_problem, invalid_input
 from app.errors import BusyError, FleetError, InvalidInputError, TooLargeError
 from contract.problem import Problem
 
-MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:paretofleet:problem:"
 log = structlog.get_logger()
 
 
@@ -35,23 +33,14 @@ def install(app: FastAPI) -> None:
 
 def render(error: FleetError) -> Response:
     """Return the answer for a named error."""
-    return _answer(
-        Problem(
-            type=TYPE_PREFIX + error.kind,
-            title=error.title,
-            status=error.status,
-            detail=clean(error.detail),
-            errors=error.errors,
-        ),
-        error.headers,
-    )
+    return _answer(as_problem(error), error.headers)
 
 
 def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     return Response(
         problem.model_dump_json(),
         status_code=problem.status,
-        media_type=MEDIA_TYPE,
+        media_type=PROBLEM_MEDIA_TYPE,
         headers=dict(headers or {}),
     )
 

@@ -96,11 +96,6 @@ def add_artifact(tx: Transaction, artifact: Artifact, location: str, now: dateti
         )
 
 
-def has_artifact(tx: Transaction, sha256: str) -> bool:
-    known = select(artifacts.c.sha256).where(artifacts.c.sha256 == sha256)
-    return tx.execute(known).one_or_none() is not None
-
-
 def retire(tx: Transaction, number: int, now: datetime) -> bool:
     """Retire a release; False when it is retired already or not there."""
     statement = (

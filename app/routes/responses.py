@@ -5,7 +5,7 @@ Each route names its errors as the caller would meet them; the example bodies ar
 
 from typing import Any
 
-from app.bodies import invalid_input
+from app.bodies import PROBLEM_MEDIA_TYPE, as_problem, invalid_input
 from app.errors import (
     BusyError,
     FleetError,
@@ -14,10 +14,7 @@ from app.errors import (
     TooLargeError,
     UnauthenticatedError,
 )
-from contract.problem import Problem
 
-MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:paretofleet:problem:"
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 Responses = dict[int | str, dict[str, Any]]
 
@@ -55,17 +52,8 @@ def problems(*errors: FleetError) -> Responses:
 
 
 def _described(errors: list[FleetError]) -> dict[str, Any]:
-    examples = {e.kind: {"summary": e.title, "value": _body(e)} for e in errors}
-    content = {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "examples": examples}}
+    examples = {
+        e.kind: {"summary": e.title, "value": as_problem(e).model_dump(mode="json")} for e in errors
+    }
+    content = {PROBLEM_MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "examples": examples}}
     return {"description": "; or: ".join(e.title for e in errors), "content": content}
-
-
-def _body(error: FleetError) -> dict[str, Any]:
-    problem = Problem(
-        type=TYPE_PREFIX + error.kind,
-        title=error.title,
-        status=error.status,
-        detail=error.detail,
-        errors=error.errors,
-    )
-    return problem.model_dump(mode="json")

@@ -6,13 +6,14 @@ from fastapi.routing import iter_route_contexts
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
+from app.bodies import TYPE_PREFIX
 from app.domain.policy_check import impossibilities
 from app.domain.release_check import contradictions
 from app.errors import FleetError, NotFoundError, UnauthenticatedError
 from app.examples import POLICY_CREATE, POLICY_VERSION, REGISTRATION, REPORT_BATCH, fleet
 from app.main import create_app
 from app.openapi.answers import ANSWERS
-from app.problems import TYPE_PREFIX, render
+from app.problems import render
 from app.routes.docs import ASSETS, PAGE, STATIC
 from app.routes.responses import BAD_POLICY, BUSY, problems
 from app.settings import Settings

@@ -1,7 +1,7 @@
 """The problem types on the page are those of the code."""
 
+from app.bodies import TYPE_PREFIX
 from app.errors import FleetError
-from app.problems import TYPE_PREFIX
 from tests.docs.pages import REFERENCE, assert_holds, table
 
 PAGE = REFERENCE / "problems.md"
