@@ -22,7 +22,7 @@ def render_card(release: Release) -> str:
     """Return the card as Markdown."""
     sections = [
         f"# {release.title} (release {release.number})",
-        _INTRODUCTION,
+        f"{_INTRODUCTION} **Made by** `{release.made_by}`.",
         "## Variants\n\n" + _variants(release.variants),
         "## Measured points\n\n" + _measured(release),
         _LIMITS,
@@ -36,7 +36,7 @@ They are starting points: a box fine-tunes one on labelled tiles of its own boar
 
 **Training data.** Tiles drawn by the project's seeded generator, and crops of DeepPCB's binarised
 scans (MIT licence) that the generator's renderer turned into colour. No photograph of a real
-board was used, so the files may be shipped. **Made by** `python -m models starter`."""
+board was used, so the files may be shipped."""
 
 _LIMITS = """\
 ## What it is not for
