@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from app import database
 from app.database import reading, writing
 from app.errors import FleetError, UnreadablePolicyError
-from app.main import create_app, utc_now
+from app.main import create_app, spare_the_collector, utc_now
 from app.services import catalogue, policies, tokens, views
 from app.settings import Settings
 from app.store import LocalStore
@@ -82,8 +82,10 @@ def serve(
     """Serve HTTP. Needs a migrated database."""
     with _engine() as (settings, _):
         pass
+    application = create_app(settings)
+    spare_the_collector()
     uvicorn.run(
-        create_app(settings),
+        application,
         host=host or settings.host,
         port=settings.port if port is None else port,
         loop="asyncio",

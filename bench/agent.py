@@ -14,16 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 _POLLS = 200
 _STARTS = 5
-_AGENT_EXTRA = (
-    "httpx2", "numpy", "onnxruntime", "pillow", "platformdirs", "psutil", "pydantic-settings",
-    "rich", "safetensors", "stamina", "structlog", "typer",
-)  # fmt: skip
 _IDLE = """
 import sys, time
 from device_agent.assemble import open_agent
@@ -118,12 +115,14 @@ def start_to_prediction_s() -> float | None:
 
 def install_bytes() -> int:
     """Return the bytes of the ``agent`` extra with everything that it pulls in."""
-    return sum(_size(name) for name in _closure(_AGENT_EXTRA))
+    own = importlib.metadata.requires("paretofleet") or []
+    wanted = [r for r in own if "extra ==" not in r or re.search(r"""extra == ['"]agent['"]""", r)]
+    return sum(_size(name) for name in _closure([_bare(r) for r in wanted]))
 
 
-def _closure(names: tuple[str, ...]) -> set[str]:
+def _closure(names: Iterable[str]) -> set[str]:
     found: set[str] = set()
-    waiting = [*names, "pydantic"]
+    waiting = [*names]
     while waiting:
         name = waiting.pop().lower().replace("_", "-")
         if name in found:

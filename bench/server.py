@@ -1,8 +1,8 @@
 """What a request costs: CPU per request of poll and check-in against a bare FastAPI no-op.
 
-Every server is a real uvicorn process in this run, loaded over keep-alive sockets from this
-process; its own CPU time is read before and after. Prints JSON with the conditions. Nothing is
-asserted here; the budgets are printed beside the figures.
+The fleet's server is `paretofleet serve` itself; both are real uvicorn processes in this run, loaded
+over keep-alive sockets from this process; their own CPU time is read before and after. Prints JSON
+with the conditions. Nothing is asserted here; the budgets are printed beside the figures.
 
 Usage: python -m bench.server [--requests N] [--connections N] [--postgresql URL]
 """
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +36,7 @@ from contract.device import DeviceProfile, Registration
 BUDGETS = {"poll_304": 2.0, "check_in_sqlite": 3.0, "check_in_postgresql": 3.5}
 WARM_UP = 300
 NO_OP = """
+import sys
 import uvicorn
 from fastapi import FastAPI
 app = FastAPI()
@@ -44,13 +45,9 @@ app = FastAPI()
 async def no_op() -> dict[str, str]:
     return {"status": "ok"}
 
-uvicorn.run(app, port=%d, loop="asyncio", log_level="warning", access_log=False)
-"""
-FLEET = """
-import uvicorn
-from app.main import create_app
-from app.settings import Settings
-uvicorn.run(create_app(Settings()), port=%d, loop="asyncio", log_level="warning", access_log=False)
+uvicorn.run(
+    app, port=int(sys.argv[2]), loop="asyncio", log_level="warning", access_log=False
+)
 """
 Request = Callable[[int], bytes]
 
@@ -77,11 +74,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(program: str, environment: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
-    """Give a server's port and process once it answers."""
+def running(
+    program: Sequence[str], environment: dict[str, str]
+) -> Iterator[tuple[int, psutil.Process]]:
+    """Give a server's port and process once it answers; ``program`` takes ``--port``."""
     port = free_port()
     process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", program % port], env={**os.environ, **environment}
+        [sys.executable, *program, "--port", str(port)], env={**os.environ, **environment}
     )
     try:
         _wait(port)
@@ -237,7 +236,7 @@ def bench_fleet(name: str, url: str, folder: str, load: Load) -> dict[str, Figur
     """Return the figures of poll and check-in on one database."""
     found = prepared(url, boxes=200)
     environment = {"PARETOFLEET_DATABASE_URL": url, "PARETOFLEET_DATA_DIR": folder}
-    with running(FLEET, environment) as (port, process):
+    with running(("-m", "app", "serve"), environment) as (port, process):
         polls = poll_requests(port, found)
         return {
             f"poll_304_{name}": measure(port, process, polls, load),
@@ -269,7 +268,7 @@ def main() -> None:
     chosen = parser.parse_args()
     load = Load(requests=chosen.requests, connections=chosen.connections)
     with tempfile.TemporaryDirectory(prefix="paretofleet-bench-") as folder:
-        with running(NO_OP, {}) as (port, process):
+        with running(("-c", NO_OP), {}) as (port, process):
             no_op = measure(port, process, lambda _: get("/"), load)
         figures = bench_fleet("sqlite", f"sqlite:///{Path(folder) / 'bench.db'}", folder, load)
         if chosen.postgresql:
