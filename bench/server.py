@@ -1,8 +1,8 @@
 """What a request costs: CPU per request of poll and check-in against a bare FastAPI no-op.
 
-The fleet's server is `paretofleet serve` itself; both are real uvicorn processes in this run, loaded
-over keep-alive sockets from this process; their own CPU time is read before and after. Prints JSON
-with the conditions. Nothing is asserted here; the budgets are printed beside the figures.
+The fleet's server is `paretofleet serve` itself; both are real uvicorn processes in this run,
+loaded over keep-alive sockets from this process; their own CPU time is read before and after.
+Prints JSON with the conditions. Nothing is asserted here; budgets are printed beside figures.
 
 Usage: python -m bench.server [--requests N] [--connections N] [--postgresql URL]
 """
