@@ -24,7 +24,10 @@ _READABLE_LENGTH = LABEL_LENGTH - _DIGEST_LENGTH - 1
 
 
 class Conditions(Message):
-    """Where and how a point was measured: enough for a stranger to repeat it."""
+    """Where and how a point was measured: enough for a stranger to repeat it.
+
+    ``boards`` names the data, one run each; it is empty where that is not on record.
+    """
 
     method: Label
     host: Label
@@ -35,6 +38,7 @@ class Conditions(Message):
     n_train: Count
     n_test: Count
     repeats: Count
+    boards: tuple[Label, ...] = ()
     measured_at: Label
 
 

@@ -22,7 +22,8 @@ def render_card(release: Release) -> str:
     """Return the card as Markdown."""
     sections = [
         f"# {release.title} (release {release.number})",
-        f"{_INTRODUCTION} **Made by** `{release.made_by}`.",
+        _INTRODUCTION,
+        f"{_training_data(release.variants)} **Made by** `{release.made_by}`.",
         "## Variants\n\n" + _variants(release.variants),
         "## Measured points\n\n" + _measured(release),
         _LIMITS,
@@ -32,8 +33,9 @@ def render_card(release: Release) -> str:
 
 _INTRODUCTION = """\
 Small networks that look at one square tile of a printed circuit board and say `ok` or `defect`.
-They are starting points: a box fine-tunes one on labelled tiles of its own board before it serves.
+They are starting points: a box fine-tunes one on labelled tiles of its own board, then serves it."""
 
+_POOL = """\
 **Training data.** Tiles drawn by the project's seeded generator, and crops of DeepPCB's binarised
 scans (MIT licence) that the generator's renderer turned into colour. No photograph of a real
 board was used, so the files may be shipped."""
@@ -41,11 +43,23 @@ board was used, so the files may be shipped."""
 _LIMITS = """\
 ## What it is not for
 
-The accuracies above are on *generated* boards that no training tile came from; a real line is
-harder, and `docs/benchmarks.md` says by how much. Before fine-tuning, a variant is only a little
-better than chance on a real board: do not serve it untouched. Only the defect kinds that the
-generator draws were seen: open, short, mousebite, spur, spurious copper, pin-hole, missing hole.
+The accuracies above hold for the boards that they were measured on; those called `generated` are
+drawings that no training tile came from. A real line is harder, and `docs/benchmarks.md` says by
+how much. Before fine-tuning, a variant is only a little better than chance on a real board: do not
+serve it untouched. Only the defect kinds that the generator draws were seen: open, short,
+mousebite, spur, spurious copper, pin-hole, missing hole.
 """
+
+
+def _training_data(variants: tuple[Variant, ...]) -> str:
+    """Say what the variants learned from; of a pool it is known that it holds no photograph."""
+    unknown = [v.name for v in variants if "pool" not in v.lineage]
+    if not unknown:
+        return _POOL
+    return (
+        f"**Training data.** Not on record for {', '.join(unknown)}: whoever ships these files "
+        "must know where they come from."
+    )
 
 
 def _variants(variants: tuple[Variant, ...]) -> str:
@@ -68,11 +82,15 @@ def _conditions(release: Release) -> str:
     seen = release.points[0].conditions
     versions = ", ".join(f"{name} {version}" for name, version in sorted(seen.versions.items()))
     return (
-        f"Method: {seen.method}; {seen.repeats} boards, n = {seen.n_train} labelled tiles each, "
-        f"{seen.n_test} test tiles in all; {seen.threads} thread on {seen.cpu} ({seen.host}); "
+        f"Method: {seen.method}; {seen.repeats} boards{_named(seen.boards)}, "
+        f"n = {seen.n_train} labelled tiles each, {seen.n_test} test tiles in all; {seen.threads} thread on {seen.cpu} ({seen.host}); "
         f"{versions}. *Peak* is the whole process's RSS above the floor after its imports; "
         "*front* marks the points that no other point beats in every figure."
     )
+
+
+def _named(boards: tuple[str, ...]) -> str:
+    return f" ({', '.join(boards)})" if boards else ""
 
 
 def _points(release: Release, front: set[str]) -> str:

@@ -93,7 +93,8 @@ def measure_point(
         job = _job(files, plan, board, seed=seed, train_limit=train_limit, out_dir=out_dir)
         results.append(run_finetune(job))
     latency = _latency(files, out_dir)
-    return _point(files, plan, task=task, results=results, latency=latency)
+    conditions = _conditions(results, boards)
+    return _point(files, plan, task=task, results=results, latency=latency, conditions=conditions)
 
 
 def _job(
@@ -179,6 +180,7 @@ def _point(
     task: str,
     results: Sequence[FinetuneResult],
     latency: dict[str, float],
+    conditions: Conditions,
 ) -> FrontierPoint:
     variant = files.variant
     after = [_known(r.balanced_accuracy_after, r) for r in results]
@@ -199,7 +201,7 @@ def _point(
         latency_ms=round(latency["latency_ms"], 3),
         inference_bytes=int(latency["inference_bytes"]),
         artifact_bytes=sum(artifacts.values()),
-        conditions=_conditions(results),
+        conditions=conditions,
     )
 
 
@@ -224,7 +226,7 @@ def lower_bound(accuracies: Sequence[float], results: Sequence[FinetuneResult]) 
     return max(0.0, mean - half)
 
 
-def _conditions(results: Sequence[FinetuneResult]) -> Conditions:
+def _conditions(results: Sequence[FinetuneResult], boards: Sequence[Board]) -> Conditions:
     return Conditions(
         method="models finetune, a fresh process per board; t interval over boards",
         host=f"{os.cpu_count()} cores, {platform.machine()}",
@@ -235,6 +237,7 @@ def _conditions(results: Sequence[FinetuneResult]) -> Conditions:
         n_train=results[0].n_train + results[0].n_validation,
         n_test=sum(r.n_test for r in results),
         repeats=len(results),
+        boards=tuple(board.name for board in boards),
         measured_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
