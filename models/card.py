@@ -33,7 +33,7 @@ def render_card(release: Release) -> str:
 
 _INTRODUCTION = """\
 Small networks that look at one square tile of a printed circuit board and say `ok` or `defect`.
-They are starting points: a box fine-tunes one on labelled tiles of its own board, then serves it."""
+They are starting points: a box fine-tunes one on labelled tiles of its board, then serves it."""
 
 _POOL = """\
 **Training data.** Tiles drawn by the project's seeded generator, and crops of DeepPCB's binarised
@@ -83,7 +83,8 @@ def _conditions(release: Release) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(seen.versions.items()))
     return (
         f"Method: {seen.method}; {seen.repeats} boards{_named(seen.boards)}, "
-        f"n = {seen.n_train} labelled tiles each, {seen.n_test} test tiles in all; {seen.threads} thread on {seen.cpu} ({seen.host}); "
+        f"n = {seen.n_train} labelled tiles each, {seen.n_test} test tiles in all; "
+        f"{seen.threads} thread on {seen.cpu} ({seen.host}); "
         f"{versions}. *Peak* is the whole process's RSS above the floor after its imports; "
         "*front* marks the points that no other point beats in every figure."
     )
