@@ -1,6 +1,7 @@
 """A training step in a box's graphs against the same step in torch: prints JSON with conditions.
 
     python -m bench.training_step [--release releases/starter] [--variant NAME] [--cut CUT]
+        [--micro-batch N]
 
 For every plan of a release: the same weights, images, batch, micro-batch, cut, frozen BatchNorm and
 Adam, one thread each. Both sides run in fresh processes, in turn, for several rounds; a step is
@@ -184,8 +185,10 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def task_of(folder: Path, variant: Variant, point: FrontierPoint) -> Task:
-    """Return the task of a point of the release in ``folder``."""
+def task_of(
+    folder: Path, variant: Variant, point: FrontierPoint, micro_batch: int | None = None
+) -> Task:
+    """Return the task of a point of the release in ``folder``; its micro-batch unless given."""
     plan = point.plan
     graph = next(g for g in variant.train_graphs if g.cut == plan.scope.cut)
     files = folder / FILES_FOLDER
@@ -198,7 +201,7 @@ def task_of(folder: Path, variant: Variant, point: FrontierPoint) -> Task:
         frozen=graph.frozen,
         px=plan.input_px,
         batch=plan.batch,
-        micro_batch=plan.micro_batch,
+        micro_batch=micro_batch or plan.micro_batch,
     )
 
 
@@ -208,6 +211,7 @@ def main() -> None:
     parser.add_argument("--release", type=Path, default=Path("releases/starter"))
     parser.add_argument("--variant", help="only this variant")
     parser.add_argument("--cut", help="only this cut")
+    parser.add_argument("--micro-batch", type=int, help="instead of the plan's; divides its batch")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--task", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -217,8 +221,10 @@ def main() -> None:
     rows = []
     for point in release.points:
         if chosen.variant in (None, point.variant) and chosen.cut in (None, point.plan.scope.cut):
-            task = task_of(chosen.release, release.variant(point.variant), point)
-            about = {"variant": point.variant, "plan": point.plan.title}
+            variant = release.variant(point.variant)
+            task = task_of(chosen.release, variant, point, chosen.micro_batch)
+            about: dict[str, Any] = {"variant": variant.name, "cut": task.cut, "px": task.px}
+            about |= {"batch": task.batch, "micro_batch": task.micro_batch}
             rows.append({**about, **compare(task)})
     conditions = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
