@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 _POLLS = 200
 _STARTS = 5
@@ -62,7 +63,7 @@ class _Fleet(BaseHTTPRequestHandler):
         """Register, or take reports."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path.endswith("register"):
-            answer = {"device_id": "bench", "token": "bench"}
+            answer: dict[str, Any] = {"device_id": "bench", "token": "bench"}
         else:
             keys = [report["key"] for report in json.loads(body)["reports"]]
             answer = {"receipts": [{"key": key, "status": "stored"} for key in keys]}

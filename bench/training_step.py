@@ -66,7 +66,7 @@ class Task:
 def graph_step(task: Task) -> Callable[[], None]:
     """Return a step through the training graph, as the fine-tune program makes it."""
     from models.finetune.optimiser import Adam  # noqa: PLC0415  # a child loads its side alone
-    from models.finetune.parameters import FlatTensors  # noqa: PLC0415
+    from models.finetune.parameters import FlatTensors, Floats  # noqa: PLC0415
     from models.finetune.session import MicroBatch, TrainingSession, merged_model  # noqa: PLC0415
     from models.finetune.tensors import read_tensors  # noqa: PLC0415
 
@@ -79,7 +79,9 @@ def graph_step(task: Task) -> Callable[[], None]:
     optimiser = Adam(parameters.flat.size)
     images, labels = task.images(), task.labels()
     share = np.full(task.micro_batch, 1 / task.batch, np.float32)
-    ones = session.features and np.ones((task.micro_batch, session.features), np.float32)
+    ones: Floats | None = None
+    if session.features is not None:
+        ones = np.ones((task.micro_batch, session.features), np.float32)
 
     def step() -> None:
         summed.fill(0)
@@ -121,7 +123,7 @@ def torch_step(task: Task) -> Callable[[], None]:
             rows = slice(first, first + task.micro_batch)
             logits = network(to_network_input(images[rows]))
             loss = torch.nn.functional.cross_entropy(logits, labels[rows], reduction="sum")
-            (loss / task.batch).backward()
+            (loss / task.batch).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step
