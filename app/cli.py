@@ -162,7 +162,7 @@ def policy_set(
     with _engine() as (_, engine), writing(engine) as tx:
         known = policies.exists(tx, known_as)
         change = policies.new_version if known else policies.create
-        policy = change(tx, known_as, body, utc_now())
+        policy, _ = change(tx, known_as, body, utc_now())
     typer.echo(f"Policy {policy.name} is at version {policy.version}.")
 
 

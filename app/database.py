@@ -2,6 +2,7 @@
 
 Transactions are opened explicitly: a writing one on SQLite begins IMMEDIATE, so that no
 read-modify-write can lose an update, and waits for the other writer up to the busy timeout.
+Operators' work is done on a session, what boxes ask all day on the connection beneath it.
 """
 
 import sys
@@ -16,13 +17,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlmodel import Session
 
 from alembic import command
 from app.errors import DatabaseUnavailableError, DatabaseUrlError, SchemaOutOfDateError
 
 WRITES = {"paretofleet_writes": True}
 POSTGRESQL_LIMITS = "-c statement_timeout=10s -c lock_timeout=5s"
-Transaction: TypeAlias = Connection
+Transaction: TypeAlias = Session
+CoreTransaction: TypeAlias = Connection
 
 
 def make_engine(url: str, *, busy_timeout_ms: int = 5_000) -> Engine:
@@ -99,15 +102,19 @@ def one_statement(engine: Engine) -> Engine:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Transaction]:
     """Give a transaction that only reads."""
-    with engine.connect() as connection:
-        yield connection
+    with Session(engine) as session:
+        yield session
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Transaction]:
-    """Give a transaction that commits when the block ends and rolls back on error."""
-    with engine.connect().execution_options(**WRITES) as connection, connection.begin():
-        yield connection
+    """Give a transaction that commits when the block ends and rolls back on error.
+
+    It begins at once: who cannot get the lock fails here, not at one of several units.
+    """
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        session.connection(execution_options=WRITES)
+        yield session
 
 
 def alembic_config() -> Config:

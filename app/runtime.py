@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 
-from app.database import Transaction, make_engine, one_statement, reading
+from app.database import CoreTransaction, Transaction, make_engine, one_statement, reading
 from app.inference import Predictor
 from app.repositories import devices
 from app.repositories.devices import Polled
@@ -98,8 +98,20 @@ def _apply(
 
 
 def do_all(tx: Transaction, units: Sequence[Work]) -> list[Any]:
-    """Do each piece of work in the transaction that all share."""
-    return [unit.apply(tx) for unit in units]
+    """Do each piece of work in the transaction that all share; none meets another's rows."""
+    return [_flushed(tx, unit) for unit in units]
+
+
+def _flushed(tx: Transaction, unit: Work) -> Any:  # noqa: ANN401 - outcomes are the works' own
+    done = unit.apply(tx)
+    tx.flush()
+    tx.expunge_all()
+    return done
+
+
+def _on_core(do: Callable[[CoreTransaction, list[Any]], Sequence[Any]]) -> Handler:
+    """Hand the connection alone to what boxes ask all day."""
+    return lambda tx, units: do(tx.connection(), units)
 
 
 def build(settings: Settings, clock: Clock, jitter: Jitter) -> Runtime:
@@ -107,10 +119,10 @@ def build(settings: Settings, clock: Clock, jitter: Jitter) -> Runtime:
     engine = make_engine(settings.url, busy_timeout_ms=settings.busy_timeout_ms)
     store = LocalStore(settings.data_dir / "artifacts")
     handlers: dict[type, Handler] = {
-        CheckIn: check_in_all,
-        Decide: decide_all,
+        CheckIn: _on_core(check_in_all),
+        Decide: _on_core(decide_all),
+        Heartbeats: _on_core(note_heartbeats),
         Work: do_all,
-        Heartbeats: note_heartbeats,
     }
     return Runtime(
         settings=settings,

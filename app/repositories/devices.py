@@ -1,70 +1,39 @@
 """Boxes: registered, listed, decided for. State changes are conditional UPDATEs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+import sqlalchemy as sa
+from sqlalchemy import bindparam, func
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col, select, update
 
-from app.database import Transaction
-from app.tables import credentials, devices, fleet
+from app.database import CoreTransaction, Transaction
+from app.tables import DeviceRow, FleetRow, credentials, devices, fleet
 
 NOTHING_DECIDED = -1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    id: str
-    serial: str
-    enrolled_by: str | None
-    labels: str
-    profile: str
-    created_at: datetime
-    last_seen_at: datetime | None
-    inputs_revision: int
-    decided_inputs: int
-    decided_fleet: int
-    generation: int
-    etag: str
-    state: str | None
+def find(tx: Transaction, device_id: str) -> DeviceRow | None:
+    return tx.get(DeviceRow, device_id)
 
 
-_COLUMNS = [devices.c[name] for name in Device.__dataclass_fields__]
-_ALL = select(*_COLUMNS)
+def find_by_serial(tx: Transaction, serial: str) -> DeviceRow | None:
+    return tx.exec(select(DeviceRow).where(DeviceRow.serial == serial)).one_or_none()
 
 
-def _device(row: Any) -> Device:  # noqa: ANN401 - rows are typed by their statement only
-    return Device(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
-
-
-def find(tx: Transaction, device_id: str) -> Device | None:
-    row = tx.execute(_ALL.where(devices.c.id == device_id)).one_or_none()
-    return None if row is None else _device(row)
-
-
-def find_many(tx: Transaction, ids: Iterable[str]) -> dict[str, Device]:
-    rows = tx.execute(_ALL.where(devices.c.id.in_(list(ids))))
-    return {row[0]: _device(row) for row in rows}
-
-
-def find_by_serial(tx: Transaction, serial: str) -> Device | None:
-    row = tx.execute(_ALL.where(devices.c.serial == serial)).one_or_none()
-    return None if row is None else _device(row)
-
-
-def page(tx: Transaction, *, after: str | None, limit: int) -> list[Device]:
+def page(tx: Transaction, *, after: str | None, limit: int) -> Sequence[DeviceRow]:
     """Return up to ``limit`` boxes by id, those after ``after``."""
-    statement = _ALL.order_by(devices.c.id).limit(limit)
+    statement = select(DeviceRow).order_by(col(DeviceRow.id)).limit(limit)
     if after is not None:
-        statement = statement.where(devices.c.id > after)
-    return [_device(row) for row in tx.execute(statement)]
+        statement = statement.where(DeviceRow.id > after)
+    return tx.exec(statement).all()
 
 
 def add(tx: Transaction, values: Mapping[str, object]) -> bool:
     """Insert a box; False when its serial is there already."""
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    dialect = postgresql if tx.get_bind().dialect.name == "postgresql" else sqlite
     statement = (
         dialect.insert(devices)
         .values(
@@ -79,33 +48,59 @@ def add(tx: Transaction, values: Mapping[str, object]) -> bool:
         .on_conflict_do_nothing(index_elements=["serial"])
         .returning(devices.c.id)
     )
-    return tx.execute(statement).one_or_none() is not None
+    return tx.exec(statement).one_or_none() is not None
 
 
 def renew(tx: Transaction, device_id: str, values: Mapping[str, object]) -> None:
     """Take a box's registration anew: its sequence numbers may start again."""
-    statement = (
-        update(devices)
-        .where(devices.c.id == device_id)
-        .values(**values, profile_sequence=-1, inputs_revision=devices.c.inputs_revision + 1)
-    )
-    tx.execute(statement)
+    revision = col(DeviceRow.inputs_revision) + 1
+    statement = update(DeviceRow).where(col(DeviceRow.id) == device_id)
+    tx.exec(statement.values(**values, profile_sequence=-1, inputs_revision=revision))
 
 
-def fleet_revision(tx: Transaction) -> int:
-    revision: int = tx.execute(select(fleet.c.revision)).scalar_one()
-    return revision
+def disown(tx: Transaction, device_id: str) -> None:
+    """Free the box's serial: any enrolment token may take it up again."""
+    tx.exec(update(DeviceRow).where(col(DeviceRow.id) == device_id).values(enrolled_by=None))
 
 
 def touch_fleet(tx: Transaction) -> None:
     """Make every box's decision due: a release or a policy changed."""
-    tx.execute(update(fleet).values(revision=fleet.c.revision + 1))
+    tx.exec(update(FleetRow).values(revision=col(FleetRow.revision) + 1))
 
 
-def lock(tx: Transaction, ids: Iterable[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What deciding for a box needs: what it said of itself, and what was decided for it."""
+
+    id: str
+    labels: str
+    profile: str
+    inputs_revision: int
+    decided_inputs: int
+    decided_fleet: int
+    generation: int
+    etag: str
+    state: str | None
+
+
+_DECIDED = sa.select(*[devices.c[name] for name in Decided.__dataclass_fields__])
+
+
+def decided(tx: CoreTransaction, ids: Iterable[str]) -> dict[str, Decided]:
+    """Return the boxes that exist, by id."""
+    rows = tx.execute(_DECIDED.where(devices.c.id.in_(list(ids))))
+    return {row[0]: Decided(*row) for row in rows}
+
+
+def fleet_revision(tx: CoreTransaction) -> int:
+    revision: int = tx.execute(sa.select(fleet.c.revision)).scalar_one()
+    return revision
+
+
+def lock(tx: CoreTransaction, ids: Iterable[str]) -> None:
     """Hold the boxes against other processes until the commit (SQLite holds all already)."""
     statement = (
-        select(devices.c.id)
+        sa.select(devices.c.id)
         .where(devices.c.id.in_(sorted(ids)))
         .order_by(devices.c.id)
         .with_for_update(key_share=True)
@@ -114,7 +109,7 @@ def lock(tx: Transaction, ids: Iterable[str]) -> None:
 
 
 _SET_PROFILE = (
-    update(devices)
+    sa.update(devices)
     .where(devices.c.id == bindparam("of"), devices.c.profile_sequence < bindparam("at"))
     .values(
         profile=bindparam("to"),
@@ -123,12 +118,12 @@ _SET_PROFILE = (
     )
 )
 _TOUCH = (
-    update(devices)
+    sa.update(devices)
     .where(devices.c.id == bindparam("of"))
     .values(inputs_revision=devices.c.inputs_revision + 1)
 )
 _SEEN = (
-    update(devices)
+    sa.update(devices)
     .where(
         devices.c.id == bindparam("of"),
         func.coalesce(devices.c.last_seen_at < bindparam("at"), True),
@@ -137,27 +132,33 @@ _SEEN = (
 )
 
 
-def set_profiles(tx: Transaction, profiles: Iterable[tuple[str, int, str]]) -> None:
+def set_profiles(tx: CoreTransaction, profiles: Iterable[tuple[str, int, str]]) -> None:
     """Store (device, sequence, profile) each, unless a later one is stored."""
     tx.execute(_SET_PROFILE, [{"of": d, "at": s, "to": p} for d, s, p in sorted(profiles)])
 
 
-def touch(tx: Transaction, ids: Iterable[str]) -> None:
+def touch(tx: CoreTransaction, ids: Iterable[str]) -> None:
     """Make the boxes' decisions due: what they saw of their points changed."""
     tx.execute(_TOUCH, [{"of": device_id} for device_id in sorted(set(ids))])
 
 
-def seen(tx: Transaction, times: Mapping[str, datetime]) -> None:
+def seen(tx: CoreTransaction, times: Mapping[str, datetime]) -> None:
     """Note the times of last contact, never backwards."""
     tx.execute(_SEEN, [{"of": device_id, "at": at} for device_id, at in sorted(times.items())])
 
 
 def decide(
-    tx: Transaction, was: Device, *, fleet_revision: int, generation: int, etag: str, state: str
+    tx: CoreTransaction,
+    was: Decided,
+    *,
+    fleet_revision: int,
+    generation: int,
+    etag: str,
+    state: str,
 ) -> bool:
     """Store what a box should be; False when another process has decided meanwhile."""
     statement = (
-        update(devices)
+        sa.update(devices)
         .where(
             devices.c.id == was.id,
             devices.c.generation == was.generation,
@@ -187,7 +188,7 @@ class Polled:
 
 
 _POLL = (
-    select(
+    sa.select(
         credentials.c.sha256,
         credentials.c.kind,
         credentials.c.revoked_at.is_(None),
@@ -206,7 +207,7 @@ _POLL = (
 )
 
 
-def polled(tx: Transaction, hashes: Iterable[str], now: datetime) -> dict[str, Polled]:
+def polled(tx: CoreTransaction, hashes: Iterable[str], now: datetime) -> dict[str, Polled]:
     """Return what stands for the boxes behind the token hashes, in one statement."""
     found = {}
     for sha256, kind, unrevoked, expires_at, device_id, etag, stands in tx.execute(
@@ -215,8 +216,3 @@ def polled(tx: Transaction, hashes: Iterable[str], now: datetime) -> dict[str, P
         live = bool(unrevoked) and (expires_at is None or expires_at > now)
         found[sha256] = Polled(kind, live, device_id, etag or "", bool(stands))
     return found
-
-
-def disown(tx: Transaction, device_id: str) -> None:
-    """Free the box's serial: any enrolment token may take it up again."""
-    tx.execute(update(devices).where(devices.c.id == device_id).values(enrolled_by=None))

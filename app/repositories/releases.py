@@ -1,48 +1,38 @@
 """Releases and their artifacts. A release never changes, so a parsed one may be kept."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+import sqlalchemy as sa
+from sqlalchemy.orm import defer
+from sqlmodel import col, select, update
 
-from app.database import Transaction
-from app.tables import artifacts, releases
+from app.database import CoreTransaction, Transaction
+from app.tables import ArtifactRow, ReleaseRow, releases
 from contract.release import Artifact, Release
 
 PARSED_KEPT = 8
 _parsed: dict[str, Release] = {}
+_WITHOUT_DOCUMENT = defer(ReleaseRow.document)  # type: ignore[arg-type] # a column, to the mapper
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReleaseSummary:
-    number: int
-    title: str
-    task: str
-    sha256: str
-    created_at: datetime
-    retired_at: datetime | None
+def summary(tx: Transaction, number: int) -> ReleaseRow | None:
+    """Return a release's row; its document is read when asked for."""
+    return tx.get(ReleaseRow, number, options=[_WITHOUT_DOCUMENT])
 
 
-_SUMMARY = select(*[releases.c[name] for name in ReleaseSummary.__dataclass_fields__])
-
-
-def summary(tx: Transaction, number: int) -> ReleaseSummary | None:
-    row = tx.execute(_SUMMARY.where(releases.c.number == number)).one_or_none()
-    return None if row is None else ReleaseSummary(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
-
-
-def page(tx: Transaction, *, before: int | None, limit: int) -> list[ReleaseSummary]:
+def page(tx: Transaction, *, before: int | None, limit: int) -> Sequence[ReleaseRow]:
     """Return up to ``limit`` releases, the newest first, those before ``before``."""
-    statement = _SUMMARY.order_by(releases.c.number.desc()).limit(limit)
+    statement = select(ReleaseRow).options(_WITHOUT_DOCUMENT).limit(limit)
     if before is not None:
-        statement = statement.where(releases.c.number < before)
-    return [ReleaseSummary(**row._mapping) for row in tx.execute(statement)]  # noqa: SLF001 - as above
+        statement = statement.where(ReleaseRow.number < before)
+    return tx.exec(statement.order_by(col(ReleaseRow.number).desc())).all()
 
 
-def current(tx: Transaction) -> Release | None:
+def current(tx: Transaction | CoreTransaction) -> Release | None:
     """Return the newest release that is not retired."""
     statement = (
-        select(releases.c.number, releases.c.sha256)
+        sa.select(releases.c.number, releases.c.sha256)
         .where(releases.c.retired_at.is_(None))
         .order_by(releases.c.number.desc())
         .limit(1)
@@ -57,10 +47,10 @@ def find(tx: Transaction, number: int) -> Release | None:
     return None if found is None else _release(tx, number, found.sha256)
 
 
-def _release(tx: Transaction, number: int, sha256: str) -> Release:
+def _release(tx: Transaction | CoreTransaction, number: int, sha256: str) -> Release:
     release = _parsed.get(sha256)
     if release is None:
-        document = tx.execute(select(releases.c.document).where(releases.c.number == number))
+        document = tx.execute(sa.select(releases.c.document).where(releases.c.number == number))
         release = Release.model_validate_json(document.scalar_one())
         while len(_parsed) >= PARSED_KEPT:
             _parsed.pop(next(iter(_parsed)), None)
@@ -69,8 +59,8 @@ def _release(tx: Transaction, number: int, sha256: str) -> Release:
 
 
 def add(tx: Transaction, release: Release, sha256: str, now: datetime) -> None:
-    tx.execute(
-        insert(releases).values(
+    tx.add(
+        ReleaseRow(
             number=release.number,
             title=release.title,
             task=release.task,
@@ -84,10 +74,9 @@ def add(tx: Transaction, release: Release, sha256: str, now: datetime) -> None:
 
 def add_artifact(tx: Transaction, artifact: Artifact, location: str, now: datetime) -> None:
     """Note a file; one that another release brought already stays as it is."""
-    known = select(artifacts.c.sha256).where(artifacts.c.sha256 == artifact.sha256)
-    if tx.execute(known).one_or_none() is None:
-        tx.execute(
-            insert(artifacts).values(
+    if tx.get(ArtifactRow, artifact.sha256) is None:
+        tx.add(
+            ArtifactRow(
                 sha256=artifact.sha256,
                 length_bytes=artifact.length_bytes,
                 location=location,
@@ -99,8 +88,8 @@ def add_artifact(tx: Transaction, artifact: Artifact, location: str, now: dateti
 def retire(tx: Transaction, number: int, now: datetime) -> bool:
     """Retire a release; False when it is retired already or not there."""
     statement = (
-        update(releases)
-        .where(releases.c.number == number, releases.c.retired_at.is_(None))
+        update(ReleaseRow)
+        .where(col(ReleaseRow.number) == number, col(ReleaseRow.retired_at).is_(None))
         .values(retired_at=now)
     )
-    return tx.execute(statement).rowcount == 1
+    return tx.exec(statement).rowcount == 1

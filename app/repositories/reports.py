@@ -4,26 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col, select, update
 
-from app.database import Transaction
+from app.database import CoreTransaction, Transaction
 from app.domain.observations import Seen
-from app.tables import observations, reports
+from app.tables import ObservationRow, ReportRow, observations, reports
 
-
-@dataclass(frozen=True, kw_only=True)
-class ReportRecord:
-    id: int
-    key: str
-    sequence: int
-    kind: str
-    sent_at: datetime
-    received_at: datetime
-    body: str
-
-
-_RECORD = [reports.c[name] for name in ReportRecord.__dataclass_fields__]
 _INSERT = {
     module.__name__.rpartition(".")[2]: module.insert(reports)
     .on_conflict_do_nothing(index_elements=["device_id", "key"])
@@ -32,23 +20,19 @@ _INSERT = {
 }
 
 
-def add(tx: Transaction, rows: Sequence[Mapping[str, object]]) -> set[tuple[str, str]]:
+def add(tx: CoreTransaction, rows: Sequence[Mapping[str, object]]) -> set[tuple[str, str]]:
     """Insert what is new and return its (box, key) pairs; the rest was here before."""
     statement = _INSERT[tx.dialect.name]
     return {(row[0], row[1]) for row in tx.execute(statement, rows)} if rows else set()
 
 
-def page(tx: Transaction, device_id: str, *, before: int | None, limit: int) -> list[ReportRecord]:
+def page(tx: Transaction, device_id: str, *, before: int | None, limit: int) -> Sequence[ReportRow]:
     """Return a box's reports, the last received first."""
-    statement = (
-        select(*_RECORD)
-        .where(reports.c.device_id == device_id)
-        .order_by(reports.c.id.desc())
-        .limit(limit)
-    )
+    number = col(ReportRow.id)
+    statement = select(ReportRow).where(ReportRow.device_id == device_id)
     if before is not None:
-        statement = statement.where(reports.c.id < before)
-    return [ReportRecord(**row._mapping) for row in tx.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public name
+        statement = statement.where(number < before)
+    return tx.exec(statement.order_by(number.desc()).limit(limit)).all()
 
 
 @dataclass(frozen=True, order=True)
@@ -63,9 +47,9 @@ class PointOnBox:
 _SEEN = [observations.c[name] for name in Seen.__dataclass_fields__]
 
 
-def seen_of(tx: Transaction, device_id: str, release_number: int) -> dict[str, Seen]:
+def seen_of(tx: CoreTransaction, device_id: str, release_number: int) -> dict[str, Seen]:
     """Return what a box saw of the points of a release, by point key."""
-    statement = select(observations.c.point_key, *_SEEN).where(
+    statement = sa.select(observations.c.point_key, *_SEEN).where(
         observations.c.device_id == device_id, observations.c.release_number == release_number
     )
     names = tuple(Seen.__dataclass_fields__)
@@ -74,7 +58,7 @@ def seen_of(tx: Transaction, device_id: str, release_number: int) -> dict[str, S
     }
 
 
-def put_seen(tx: Transaction, records: Mapping[PointOnBox, Seen], now: datetime) -> None:
+def put_seen(tx: CoreTransaction, records: Mapping[PointOnBox, Seen], now: datetime) -> None:
     """Write the records anew; the caller holds the boxes' locks."""
     dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
     insert = dialect.insert(observations)
@@ -95,8 +79,5 @@ def _items(records: Mapping[PointOnBox, Seen]) -> Iterable[tuple[PointOnBox, See
 
 def forget_sequences(tx: Transaction, device_id: str) -> None:
     """Let a box that registered anew count its reports from the start."""
-    tx.execute(
-        observations.update()
-        .where(observations.c.device_id == device_id)
-        .values(accuracy_sequence=-1)
-    )
+    statement = update(ObservationRow).where(col(ObservationRow.device_id) == device_id)
+    tx.exec(statement.values(accuracy_sequence=-1))

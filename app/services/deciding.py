@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.database import Transaction
+from app.database import CoreTransaction, Transaction
 from app.domain.desired import (
     State,
     desired_state,
@@ -19,7 +19,7 @@ from app.domain.policy_match import policy_for
 from app.domain.selection import Current, PolicyInForce, select
 from app.errors import NotFoundError
 from app.repositories import decisions, devices, policies, releases, reports
-from app.repositories.devices import Device
+from app.repositories.devices import Decided
 from app.services.ids import new_id
 from contract.decision import Decision, Observation
 from contract.desired import DesiredState
@@ -44,14 +44,14 @@ class Decide:
     now: datetime
 
 
-def decide_all(tx: Transaction, units: Sequence[Decide]) -> list[str | Exception]:
+def decide_all(tx: CoreTransaction, units: Sequence[Decide]) -> list[str | Exception]:
     """Return the entity tag that now stands for each box."""
     fleet = Fleet(
         revision=devices.fleet_revision(tx),
         release=releases.current(tx),
         policies=policies.in_force(tx),
     )
-    found = devices.find_many(tx, {unit.device_id for unit in units})
+    found = devices.decided(tx, {unit.device_id for unit in units})
     tags: dict[str, str] = {}
     for unit in units:
         if unit.device_id in found and unit.device_id not in tags:
@@ -59,13 +59,13 @@ def decide_all(tx: Transaction, units: Sequence[Decide]) -> list[str | Exception
     return [tags.get(unit.device_id) or NotFoundError("device", unit.device_id) for unit in units]
 
 
-def _decide(tx: Transaction, device: Device, fleet: Fleet, now: datetime) -> str:
+def _decide(tx: CoreTransaction, device: Decided, fleet: Fleet, now: datetime) -> str:
     if (device.decided_inputs, device.decided_fleet) == (device.inputs_revision, fleet.revision):
         return device.etag
     return _decide_anew(tx, device, fleet, now) or _decided_meanwhile(tx, device.id)
 
 
-def _decide_anew(tx: Transaction, device: Device, fleet: Fleet, now: datetime) -> str | None:
+def _decide_anew(tx: CoreTransaction, device: Decided, fleet: Fleet, now: datetime) -> str | None:
     """Decide and store it, the decision beside it; None, and nothing stored, if another won."""
     old = None if device.state is None else State.model_validate_json(device.state)
     policy = policy_for(json.loads(device.labels), fleet.policies)
@@ -84,7 +84,7 @@ def _decide_anew(tx: Transaction, device: Device, fleet: Fleet, now: datetime) -
 
 
 def _select(
-    device: Device,
+    device: Decided,
     policy: PolicyInForce,
     release: Release,
     observations: Mapping[str, Observation],
@@ -108,7 +108,7 @@ def _current(old: State | None) -> Current | None:
 
 
 def _settle(
-    tx: Transaction, device: Device, fleet: Fleet, old: State | None, new: State
+    tx: CoreTransaction, device: Decided, fleet: Fleet, old: State | None, new: State
 ) -> str | None:
     """Store what now stands; None when another process has decided meanwhile.
 
@@ -130,15 +130,15 @@ def _settle(
     return etag if won else None
 
 
-def _decided_meanwhile(tx: Transaction, device_id: str) -> str:
-    found = devices.find(tx, device_id)
-    if found is None:
+def _decided_meanwhile(tx: CoreTransaction, device_id: str) -> str:
+    found = devices.decided(tx, [device_id])
+    if device_id not in found:
         raise NotFoundError("device", device_id)
-    return found.etag
+    return found[device_id].etag
 
 
 def _inputs(
-    device: Device,
+    device: Decided,
     observations: Mapping[str, Observation],
     current: Current | None,
     fleet_revision: int,

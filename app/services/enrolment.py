@@ -6,9 +6,9 @@ from datetime import datetime
 from app.database import Transaction
 from app.errors import EnrolmentUsedUpError, NotFoundError, SerialTakenError
 from app.repositories import credentials, devices, reports
-from app.repositories.devices import Device
 from app.services import tokens
 from app.services.ids import new_id
+from app.tables import DeviceRow
 from contract.device import Registered, Registration
 
 
@@ -70,7 +70,7 @@ def _meanwhile_admitted(
 
 def _readmit(
     tx: Transaction,
-    known: Device,
+    known: DeviceRow,
     registration: Registration,
     now: datetime,
     *,

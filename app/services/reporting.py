@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from app.database import Transaction
+from app.database import CoreTransaction
 from app.domain.observations import Seen, after
 from app.errors import ForbiddenError, UnauthenticatedError
 from app.repositories import credentials, devices, reports
@@ -40,7 +40,7 @@ class Heartbeats:
     times: Mapping[str, datetime]
 
 
-def note_heartbeats(tx: Transaction, units: Sequence[Heartbeats]) -> list[None]:
+def note_heartbeats(tx: CoreTransaction, units: Sequence[Heartbeats]) -> list[None]:
     for unit in units:
         devices.seen(tx, unit.times)
     return [None] * len(units)
@@ -54,7 +54,7 @@ class Accepted:
     receipts: ReportReceipts
 
 
-def check_in_all(tx: Transaction, units: Sequence[CheckIn]) -> list[Accepted | Exception]:
+def check_in_all(tx: CoreTransaction, units: Sequence[CheckIn]) -> list[Accepted | Exception]:
     """Store every unit's reports in a few statements; unknown tokens get their error."""
     found = credentials.find_many(tx, {unit.token_sha256 for unit in units})
     owners = [_owner(found.get(unit.token_sha256), unit.now) for unit in units]
@@ -77,7 +77,7 @@ def check_in_all(tx: Transaction, units: Sequence[CheckIn]) -> list[Accepted | E
 
 
 def _owner(credential: Credential | None, now: datetime) -> str | Exception:
-    if credential is None or not credential.is_live(now):
+    if credential is None or not credentials.is_live(credential, now):
         return UnauthenticatedError("device")
     if credential.kind != "device" or credential.device_id is None:
         return ForbiddenError(credential.kind, "device")
@@ -115,7 +115,7 @@ def _once(found: Sequence[Stored]) -> list[Stored]:
     return list(kept.values())
 
 
-def _draw_consequences(tx: Transaction, new: Sequence[Stored], now: datetime) -> None:
+def _draw_consequences(tx: CoreTransaction, new: Sequence[Stored], now: datetime) -> None:
     profiles = [(owner, r) for owner, r in new if isinstance(r.body, ProfileBody)]
     outcomes = [(owner, r) for owner, r in new if isinstance(r.body, OutcomeBody)]
     if profiles:
@@ -131,7 +131,7 @@ def _draw_consequences(tx: Transaction, new: Sequence[Stored], now: datetime) ->
         _learn(tx, outcomes, now)
 
 
-def _learn(tx: Transaction, outcomes: Sequence[Stored], now: datetime) -> None:
+def _learn(tx: CoreTransaction, outcomes: Sequence[Stored], now: datetime) -> None:
     """Add outcomes to what the boxes saw of their points; their decisions are due again."""
     by_point: dict[PointOnBox, list[tuple[int, OutcomeBody]]] = defaultdict(list)
     for owner, report in outcomes:
@@ -148,7 +148,9 @@ def _learn(tx: Transaction, outcomes: Sequence[Stored], now: datetime) -> None:
     devices.touch(tx, {point.device_id for point in learnt if learnt[point] != before.get(point)})
 
 
-def _seen_before(tx: Transaction, points: Mapping[PointOnBox, object]) -> dict[PointOnBox, Seen]:
+def _seen_before(
+    tx: CoreTransaction, points: Mapping[PointOnBox, object]
+) -> dict[PointOnBox, Seen]:
     before = {}
     for device_id, release in {(p.device_id, p.release_number) for p in points}:
         for key, seen in reports.seen_of(tx, device_id, release).items():

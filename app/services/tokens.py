@@ -9,7 +9,7 @@ from typing import Literal
 from app.database import Transaction
 from app.errors import ForbiddenError, UnauthenticatedError
 from app.repositories import credentials
-from app.repositories.credentials import Credential
+from app.tables import CredentialRow
 
 Kind = Literal["enrol", "device", "operator"]
 TOKEN_BYTES = 32
@@ -41,15 +41,16 @@ def issue(
 ) -> str:
     """Store a new token's hash and return the token, which nobody can read again."""
     token = PREFIX[kind] + secrets.token_urlsafe(TOKEN_BYTES)
-    credential = Credential(
+    credential = CredentialRow(
         sha256=hash_of(token),
         kind=kind,
         device_id=device_id,
         uses_left=uses,
+        created_at=now,
         expires_at=None if expires_after is None else now + expires_after,
         revoked_at=None,
     )
-    credentials.add(tx, credential, now)
+    credentials.add(tx, credential)
     return token
 
 
@@ -59,7 +60,7 @@ def authenticate(
     """Return who calls; raises UnauthenticatedError, or ForbiddenError for another kind."""
     names = " or ".join(needed)
     found = None if token is None else credentials.find(tx, hash_of(token))
-    if found is None or not found.is_live(now):
+    if found is None or not credentials.is_live(found, now):
         raise UnauthenticatedError(names)
     if found.kind not in needed:
         raise ForbiddenError(found.kind, names)

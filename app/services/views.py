@@ -9,10 +9,9 @@ from app.domain.desired import State
 from app.domain.pareto import lab_front
 from app.errors import NotFoundError
 from app.repositories import decisions, devices, policies, releases, reports
-from app.repositories.decisions import DecisionRecord
-from app.repositories.devices import Device
 from app.repositories.policies import Policy
 from app.services import catalogue
+from app.tables import DeviceRow
 from contract.base import Message
 from contract.decision import Action, Decision
 from contract.device import DeviceProfile
@@ -139,14 +138,14 @@ def device(tx: Transaction, device_id: str) -> DeviceView:
     return _device(_known_device(tx, device_id))
 
 
-def _known_device(tx: Transaction, device_id: str) -> Device:
+def _known_device(tx: Transaction, device_id: str) -> DeviceRow:
     row = devices.find(tx, device_id)
     if row is None:
         raise NotFoundError("device", device_id)
     return row
 
 
-def _device(row: Device) -> DeviceView:
+def _device(row: DeviceRow) -> DeviceView:
     state = None if row.state is None else State.model_validate_json(row.state)
     return DeviceView(
         id=row.id,
@@ -171,12 +170,8 @@ def decision_page(
 ) -> Page[DecisionSummary]:
     _known_device(tx, device_id)
     rows = decisions.page(tx, device_id, before=cursor, limit=limit + 1)
-    items = tuple(_summary(row) for row in rows[:limit])
+    items = tuple(DecisionSummary.model_validate(row, from_attributes=True) for row in rows[:limit])
     return Page(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
-
-
-def _summary(row: DecisionRecord) -> DecisionSummary:
-    return DecisionSummary.model_validate(vars(row))
 
 
 def decision(tx: Transaction, decision_id: str) -> DecisionView:
@@ -184,8 +179,8 @@ def decision(tx: Transaction, decision_id: str) -> DecisionView:
     if found is None:
         raise NotFoundError("decision", decision_id)
     return DecisionView(
-        id=found.record.id,
-        device_id=found.record.device_id,
+        id=found.id,
+        device_id=found.device_id,
         decision=Decision.model_validate_json(found.document),
         inputs=json.loads(found.inputs),
     )
@@ -197,7 +192,7 @@ def report_page(
     _known_device(tx, device_id)
     rows = reports.page(tx, device_id, before=cursor, limit=limit + 1)
     items = tuple(
-        ReportView.model_validate({**vars(row), "body": json.loads(row.body)})
+        ReportView.model_validate({**row.model_dump(), "body": json.loads(row.body)})
         for row in rows[:limit]
     )
     return Page(items=items, next_cursor=str(items[-1].id) if len(rows) > limit else None)
@@ -205,7 +200,7 @@ def report_page(
 
 def release_page(tx: Transaction, *, cursor: int | None, limit: int) -> Page[ReleaseView]:
     rows = releases.page(tx, before=cursor, limit=limit + 1)
-    items = tuple(ReleaseView.model_validate(vars(row)) for row in rows[:limit])
+    items = tuple(ReleaseView.model_validate(row, from_attributes=True) for row in rows[:limit])
     return Page(items=items, next_cursor=str(items[-1].number) if len(rows) > limit else None)
 
 
@@ -213,7 +208,7 @@ def release_summary(tx: Transaction, number: int) -> ReleaseView:
     row = releases.summary(tx, number)
     if row is None:
         raise NotFoundError("release", number)
-    return ReleaseView.model_validate(vars(row))
+    return ReleaseView.model_validate(row, from_attributes=True)
 
 
 def current_catalogue(tx: Transaction) -> CatalogueView:
@@ -241,22 +236,27 @@ def policy_page(tx: Transaction, *, cursor: str | None, limit: int) -> Page[Poli
     return Page(items=items, next_cursor=items[-1].name if len(rows) > limit else None)
 
 
-def policy(row: Policy) -> PolicyView:
+def policy(found: Policy) -> PolicyView:
+    row, newest = found
     return PolicyView(
         name=row.name,
         version=row.version,
-        created_at=row.created_at,
+        created_at=newest.created_at,
         retired_at=row.retired_at,
-        body=PolicyBody.model_validate_json(row.body),
+        body=PolicyBody.model_validate_json(newest.body),
     )
 
 
 def policy_history(tx: Transaction, name: str) -> PolicyHistoryView:
-    row = policies.find(tx, name)
-    if row is None:
+    found = policies.find(tx, name)
+    if found is None:
         raise NotFoundError("policy", name)
     versions = tuple(
-        PolicyVersionView(version=version, created_at=at, body=PolicyBody.model_validate_json(body))
-        for version, at, body in policies.versions(tx, name)
+        PolicyVersionView(
+            version=row.version,
+            created_at=row.created_at,
+            body=PolicyBody.model_validate_json(row.body),
+        )
+        for row in policies.versions(tx, name)
     )
-    return PolicyHistoryView(**dict(policy(row)), versions=versions)
+    return PolicyHistoryView(**dict(policy(found)), versions=versions)

@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import OperationalError
 
 from alembic import command
 from app import database
@@ -74,6 +75,13 @@ def test_sqlite_is_durable_and_keeps_foreign_keys(tmp_path):
         "foreign_keys": 1,
         "busy_timeout": 5000,
     }
+
+
+def test_who_writes_to_sqlite_holds_the_lock_from_the_start(tmp_path):
+    engine = make_engine(f"sqlite:///{tmp_path / 'x.db'}", busy_timeout_ms=1)
+    with writing(engine), pytest.raises(OperationalError, match="locked"), writing(engine):
+        pass
+    engine.dispose()
 
 
 def test_a_time_without_a_zone_reaches_no_database(engine):

@@ -21,10 +21,10 @@ def n_decisions(tx, device_id):
 
 def test_who_lost_the_race_appends_no_decision_and_gives_the_winners_tag(server):
     box = server.box()
-    with writing(server.engine) as tx:
-        devices.touch_fleet(tx)
-        seen_by_both = devices.find(tx, box.device_id)
-        assert seen_by_both is not None
+    with writing(server.engine) as session:
+        devices.touch_fleet(session)
+        tx = session.connection()
+        seen_by_both = devices.decided(tx, [box.device_id])[box.device_id]
         before = n_decisions(tx, box.device_id)
         won = _decide(tx, seen_by_both, fleet_of(tx), server.clock())
         lost = _decide(tx, seen_by_both, fleet_of(tx), server.clock())
