@@ -1,6 +1,7 @@
 """Starts and stops the programs of the demo, and reads what the boxes say of their progress."""
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ STOP_AFTER_S = 15.0
 START_WITHIN_S = 30.0
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TAIL_LINES = 15
+_PR_SET_PDEATHSIG = 1
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 class ProgramFailedError(RuntimeError):
@@ -151,11 +154,18 @@ def _started(
             stderr=errors,
             text=True,
             start_new_session=True,
+            preexec_fn=_end_with_the_demo,  # noqa: PLW1509  # it calls the kernel and nothing else
         )
     program = Program(name=name, process=process, log=log)
     program.follower = threading.Thread(target=_follow, args=(program,), daemon=True)
     program.follower.start()
     return program
+
+
+def _end_with_the_demo() -> None:
+    """Let Linux ask this program to stop when the demo is gone, even killed (man 2 prctl)."""
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def _follow(program: Program) -> None:

@@ -264,3 +264,25 @@ def test_a_demo_that_is_stopped_while_it_starts_programs_leaves_none(tmp_path, n
     assert demo.returncode == 0
     assert 3 <= len(pids) < 50
     assert not [pid for pid in pids if is_running(int(pid))]
+
+
+def test_a_demo_that_is_killed_takes_its_programs_with_it(tmp_path):
+    (tmp_path / "box.py").write_text("import time\ntime.sleep(60)\n")
+    script = (
+        "import pathlib, sys, time\n"
+        "from demo.processes import start\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "python = pathlib.Path(sys.executable).name\n"
+        "made = start('box', python, str(folder / 'box.py'), log=folder / 'log', programs=[])\n"
+        "print(made.process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    demo = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with demo:
+        pid = int(demo.stdout.readline())
+        assert is_running(pid)
+        demo.kill()
+
+    until(lambda: not is_running(pid))
