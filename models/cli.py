@@ -219,6 +219,20 @@ def check_command(
     console.print(f"release {release.number} is whole: {files} files, {len(release.points)} points")
 
 
+@app.command(name="report")
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="A release folder")],
+    out: Out,
+) -> None:
+    """Draw a release's measured frontier (SVG, PNG) and write it as a Markdown table."""
+    from models.release import read_release  # noqa: PLC0415
+    from models.report import write_report  # noqa: PLC0415
+
+    table = write_report(out, read_release(folder))
+    front = sum(row.on_front for row in table)
+    console.print(f"{front} of {len(table)} points are on the front: picture and table in {out}")
+
+
 class _bar:  # noqa: N801  # a context manager that reads like a function
     """A progress bar with time left; calling it moves the bar of a stage."""
 
