@@ -114,6 +114,23 @@ def train_command(
     console.print(f"{variant}: {files.variant.parameters:,} parameters in {folder}")
 
 
+@app.command(name="import-keras")
+def import_keras_command(
+    file: Annotated[Path, typer.Argument(help="Weights of Keras's Xception: .h5 or .keras")],
+    out: Out,
+    classes: Annotated[int, typer.Option(min=1, max=1000, help="Units of the new head")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the new head")] = 0,
+) -> None:
+    """Bring Keras's ImageNet weights to the registry's Xception; only the head is new."""
+    from models.keras_weights import import_keras  # noqa: PLC0415
+
+    if out.exists():
+        raise FolderExistsError(out)
+    weights = import_keras(file, out, classes=classes, seed=seed)
+    version = weights.keras_version or "unknown version"
+    console.print(f"{len(weights.layers)} layers of Keras {version} in {out}")
+
+
 @app.command(name="export")
 def export_command(
     variant: Annotated[str, typer.Option(help="A network of the starter release")],
