@@ -35,7 +35,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#b0508f", "#7
 MANY_COLOURS: Final = "tableau20"
 STYLE = {
     "font": "Liberation Sans, Arial, Helvetica, sans-serif",  # the renderer's own; others as wide
-    "legend": {"symbolOpacity": 1},
+    "legend": {"labelLimit": 130, "symbolOpacity": 1},
     "title": {
         "anchor": "start",
         "offset": 12,
@@ -47,7 +47,7 @@ STYLE = {
 }
 HEIGHT_PX = 440
 PNG_SCALE = 2.0
-CAPTION_COLUMNS = 180
+TITLE_COLUMNS, CAPTION_COLUMNS = 90, 180
 AIR = 1.15
 """Room left and right of the outermost points, as a factor: the axes are logarithmic."""
 Y_STEP = 0.05
@@ -55,7 +55,7 @@ FAINT_MARK, FAINT_BAR = 0.3, 0.18
 """Bars of one network lie on top of each other, and their inks add up."""
 
 READING = """\
-Mark: mean over the boards. Bar: down to the lower bound of its 95 % interval, which is what counts.
+Mark: mean over the boards. Bar: down to the lower bound of its 95 % interval, by which to choose.
 Black line: the best lower bound within a memory budget (left) or a latency limit (right).
 Faint: another point is as good or better in every figure."""
 NOTE = """\
@@ -296,13 +296,13 @@ AXES = (
     Axis(
         heading="Memory to fine-tune",
         title="predicted peak memory of the whole fine-tune process, MB (log scale)",
-        width_px=550,
+        width_px=520,
         of=peak_mb,
     ),
     Axis(
         heading="Time to judge an image",
         title="latency, ms an image (log scale)",
-        width_px=390,
+        width_px=370,
         of=lambda point: point.latency_ms,
     ),
 )
@@ -334,7 +334,8 @@ def front_line(drawn: Iterable[Mapping[str, Any]], end: float) -> list[dict[str,
 def spec(release: Release, table: Sequence[Row]) -> dict[str, Any]:
     """Return the picture as a Vega-Lite specification that holds all its data."""
     panels = alt.hconcat(*(_panel(axis, table) for axis in AXES), spacing=24)
-    heading = alt.TitleParams(title(release), subtitle=READING.splitlines(), fontSize=20)
+    name = textwrap.wrap(title(release), TITLE_COLUMNS)
+    heading = alt.TitleParams(name, subtitle=READING.splitlines(), fontSize=20)
     lines = textwrap.wrap(caption(release, table), CAPTION_COLUMNS, break_on_hyphens=False)
     below = alt.TitleParams("How this was measured", subtitle=lines, orient="bottom")
     framed = alt.vconcat(panels.properties(title=heading)).properties(title=below)
@@ -369,7 +370,11 @@ def _accuracy(drawn: Iterable[Mapping[str, Any]]) -> alt.Y:
     low = floor(min(seen) / Y_STEP)
     high = max(ceil(max(seen) / Y_STEP), low + 1)
     domain = [round(steps * Y_STEP, 2) for steps in (low, high)]
-    return alt.Y("mean:Q", title=Y_TITLE).axis(format=".2f").scale(domain=domain, nice=False)
+    return (
+        alt.Y("mean:Q", title=Y_TITLE)
+        .axis(format=".2f", tickMinStep=0.01)
+        .scale(domain=domain, nice=False)
+    )
 
 
 def _colour(table: Iterable[Row]) -> alt.Color:
