@@ -44,6 +44,8 @@ def test_help_lists_every_command(capsys):
         "release",
         "starter",
         "check",
+        "report",
+        "import-keras",
     ):
         assert name in said
 
