@@ -5,6 +5,7 @@ read-modify-write can lose an update, and waits for the other writer up to the b
 Operators' work is done on a session, what boxes ask all day on the connection beneath it.
 """
 
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from alembic import command
 from app.errors import DatabaseUnavailableError, DatabaseUrlError, SchemaOutOfDateError
 
 WRITES = {"paretofleet_writes": True}
+POSTGRESQL_DISK_FULL = "53100"
+"""SQLSTATE disk_full (PostgreSQL, appendix A)."""
 POSTGRESQL_LIMITS = "-c statement_timeout=10s -c lock_timeout=5s"
 Transaction: TypeAlias = Session
 CoreTransaction: TypeAlias = Connection
@@ -90,6 +93,19 @@ def named_errors(engine: Engine) -> Iterator[None]:
         for secret in {url.password, url.query.get("password")} - {None, ""}:
             why = why.replace(str(secret), "***")
         raise DatabaseUnavailableError(where, why) from exc
+
+
+def is_full(exc: BaseException) -> bool:
+    """Say whether the database refused a write because its disk has no room left.
+
+    The error that says so may lie beneath one from rolling back a savepoint that is gone with it.
+    """
+    said = exc.orig if isinstance(exc, DBAPIError) else None
+    if isinstance(said, sqlite3.Error) and said.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return True
+    if getattr(said, "sqlstate", None) == POSTGRESQL_DISK_FULL:
+        return True
+    return exc.__context__ is not None and is_full(exc.__context__)
 
 
 def one_statement(engine: Engine) -> Engine:

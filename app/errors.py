@@ -185,6 +185,19 @@ class BusyError(FleetError):
         return {"Retry-After": str(self.retry_after_s)}
 
 
+class DatabaseFullError(BusyError):
+    """Nothing can be stored until somebody makes room: callers keep what they have and wait."""
+
+    kind = "database-full"
+    title = "The server's database has no room left"
+
+    def __init__(self, retry_after_s: int = 60) -> None:
+        super().__init__(
+            "Nothing was stored. An administrator must make room on the disk of the database.",
+            retry_after_s,
+        )
+
+
 class BadReleaseError(FleetError):
     """A release folder that cannot be loaded; raised to the command line, not over HTTP."""
 

@@ -2,7 +2,8 @@
 
 While one batch commits, the next gathers; each request is answered only after the commit that
 holds its work. A unit that fails does not hurt the others: the batch is rolled back and done
-again with a SAVEPOINT around each. What a unit means is the handlers' business, not this file's.
+again with a SAVEPOINT around each. Where the disk is full nothing of a batch is stored, and
+everybody in it is told so. What a unit means is the handlers' business, not this file's.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.database import Transaction, writing
-from app.errors import BusyError
+from app.database import Transaction, is_full, writing
+from app.errors import BusyError, DatabaseFullError
 
 Outcome = Any | Exception
 Handler = Callable[[Transaction, list[Any]], Sequence[Outcome]]
@@ -78,7 +79,11 @@ def _resolve(future: asyncio.Future[Any], outcome: Outcome) -> None:
 
 def _translated(exc: Exception) -> Exception:
     if isinstance(exc, SQLAlchemyError):
-        busy = BusyError("The database did not take the write.")
+        busy = (
+            DatabaseFullError()
+            if is_full(exc)
+            else BusyError("The database did not take the write.")
+        )
         busy.__cause__ = exc
         return busy
     return exc
@@ -118,5 +123,7 @@ class Transactions:
         try:
             with tx.begin_nested():
                 return self._apply(tx, [unit])[0]
-        except Exception as exc:  # noqa: BLE001 - handed to the one request it belongs to
+        except Exception as exc:
+            if is_full(exc):  # SQLite has ended the transaction, and with it what went before
+                raise
             return _translated(exc)

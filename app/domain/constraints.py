@@ -84,9 +84,13 @@ def _box_need_bytes(point: FrontierPoint, box: Box) -> int | None:
 
 
 def failures(
-    point: FrontierPoint, box: Box, observation: Observation | None
+    point: FrontierPoint, box: Box, observation: Observation | None, *, is_current: bool = False
 ) -> tuple[Failure, ...]:
-    """Return every constraint that the point fails on this box; empty when it fits."""
+    """Return every constraint that the point fails on this box; empty when it fits.
+
+    Of the point that the box is on (``is_current``) the disk is not asked again: what it stored for
+    it is no longer free, and the box itself looks before it stores more.
+    """
     peak_bytes = predicted_peak_bytes(point, box.profile, observation)
     return (
         *_missing(point, box, peak_bytes),
@@ -95,7 +99,7 @@ def failures(
         *_accuracy(point, box.policy, observation),
         *_latency(point, box.policy),
         *_artifact_size(point, box.policy),
-        *_disk(point, box),
+        *(() if is_current else _disk(point, box)),
         *_runtime(box.profile),
     )
 

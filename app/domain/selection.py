@@ -52,10 +52,15 @@ def select(
     body = policy.body
     budget = budget_for(profile, fraction=body.budget_fraction, reserve_bytes=body.reserve_bytes)
     box = Box(profile=profile, policy=body, budget=budget, release=release)
-    candidates = [_weigh(point, box, observations.get(point.key)) for point in release.points]
+    here = _point_here(current, release)
+    candidates = [
+        _weigh(point, box, observations.get(point.key), is_current=point.key == here)
+        for point in release.points
+    ]
     front = dominators({c.point.key: c.costs for c in candidates if c.fits and c.costs})
     best = _best([c for c in candidates if c.fits and front.get(c.point.key) is None], body)
-    chosen = _settle(best, _held(candidates, current, release), body)
+    held = next((c for c in candidates if c.fits and c.point.key == here), None)
+    chosen = _settle(best, held, body)
     story = explain.Story(
         candidates=candidates, chosen=chosen, best=best, front=front, policy=body, release=release
     )
@@ -99,14 +104,16 @@ def _grid(accuracy: float | None, step: float) -> float | None:
     return -math.floor(round(accuracy / step, GRID_DIGITS))
 
 
-def _weigh(point: FrontierPoint, box: Box, observation: Observation | None) -> explain.Candidate:
+def _weigh(
+    point: FrontierPoint, box: Box, observation: Observation | None, *, is_current: bool
+) -> explain.Candidate:
     peak_bytes = predicted_peak_bytes(point, box.profile, observation)
     found: Costs | None = costs(point, peak_bytes)
     return explain.Candidate(
         point=point,
         peak_bytes=peak_bytes,
         costs=found,
-        failures=failures(point, box, observation),
+        failures=failures(point, box, observation, is_current=is_current),
     )
 
 
@@ -114,13 +121,11 @@ def _best(front: Sequence[explain.Candidate], policy: PolicyBody) -> explain.Can
     return min(front, key=lambda c: (objective_key(c, policy), c.point.key), default=None)
 
 
-def _held(
-    candidates: Sequence[explain.Candidate], current: Current | None, release: Release
-) -> explain.Candidate | None:
-    """Return the point the box is on, if it is of this release and still fits."""
+def _point_here(current: Current | None, release: Release) -> str | None:
+    """Return the key of the point that the box is on, if that is of this release."""
     if current is None or current.release_number != release.number:
         return None
-    return next((c for c in candidates if c.fits and c.point.key == current.point_key), None)
+    return current.point_key
 
 
 def _settle(

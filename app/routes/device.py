@@ -11,7 +11,7 @@ from app.bodies import parse
 from app.deps import EnrollerDep, NowDep, RuntimeDep, get_runtime
 from app.errors import EnrolmentUsedUpError, SerialTakenError
 from app.examples import REGISTRATION, REPORT_BATCH, fleet
-from app.routes.responses import BUSY, TOO_LARGE, access, bad, problems
+from app.routes.responses import BUSY, FULL, TOO_LARGE, access, bad, problems
 from app.services import enrolment
 from contract.desired import NEXT_POLL_HEADER, DesiredState
 from contract.device import Registered, Registration
@@ -50,7 +50,7 @@ router = APIRouter(prefix="/v1", tags=["boxes' calls"])
     responses={
         200: {"headers": POLL_HEADERS},
         304: {"description": "Nothing changed since `If-None-Match`", "headers": POLL_HEADERS},
-        **problems(*access("device", other="operator"), BUSY),
+        **problems(*access("device", other="operator"), BUSY, FULL),
     },
     openapi_extra={**BEARER_ONLY, "parameters": [IF_NONE_MATCH]},
 )
@@ -80,6 +80,7 @@ async def desired(request: Request) -> Response:
         TOO_LARGE,
         bad("body", "reports.0.sent_at", "Input should have timezone info"),
         BUSY,
+        FULL,
     ),
     openapi_extra={**BEARER_ONLY, "requestBody": REPORTS_BODY},
 )
@@ -104,6 +105,7 @@ async def report(request: Request) -> Response:
         TOO_LARGE,
         bad("body", "profile.cores", "Input should be greater than or equal to 1"),
         BUSY,
+        FULL,
     ),
 )
 async def register(

@@ -7,7 +7,7 @@ from app.deps import NowDep, OperatorDep, RuntimeDep
 from app.errors import NotFoundError
 from app.examples import fleet
 from app.routes.parameters import DecisionId, DeviceId, Limit, NumberCursor, TextCursor
-from app.routes.responses import BAD_PAGE, BUSY, TOO_LONG, access, bad, problems
+from app.routes.responses import BAD_PAGE, BUSY, FULL, TOO_LONG, access, bad, problems
 from app.services import enrolment, views
 from app.services.views import DecisionSummary, DecisionView, DeviceView, Page, ReportView
 
@@ -42,7 +42,7 @@ def get_device(_: OperatorDep, runtime: RuntimeDep, device_id: DeviceId) -> Devi
     "/devices/{device_id}/revoke",
     summary="Revoke a box",
     tags=["boxes"],
-    responses=problems(NO_BOX, BAD_BOX),
+    responses=problems(NO_BOX, BAD_BOX, BUSY, FULL),
 )
 async def revoke_device(
     _: OperatorDep, runtime: RuntimeDep, now: NowDep, device_id: DeviceId

@@ -20,6 +20,7 @@ from app.routes.responses import (
     BAD_PAGE,
     BAD_POLICY,
     BUSY,
+    FULL,
     TOO_LARGE,
     access,
     bad,
@@ -46,7 +47,7 @@ router = APIRouter(
     "",
     summary="Create a policy",
     status_code=HTTPStatus.CREATED,
-    responses=problems(TAKEN, TOO_LARGE, BAD_POLICY, IMPOSSIBLE),
+    responses=problems(TAKEN, TOO_LARGE, BAD_POLICY, IMPOSSIBLE, BUSY, FULL),
 )
 async def create_policy(
     _: OperatorDep,
@@ -81,7 +82,7 @@ def get_policy(_: OperatorDep, runtime: RuntimeDep, name: PolicyName) -> PolicyH
     "/{name}/versions",
     summary="Change a policy",
     status_code=HTTPStatus.CREATED,
-    responses=problems(NO_POLICY, RETIRED, TOO_LARGE, BAD_POLICY, IMPOSSIBLE),
+    responses=problems(NO_POLICY, RETIRED, TOO_LARGE, BAD_POLICY, IMPOSSIBLE, BUSY, FULL),
 )
 async def add_version(
     _: OperatorDep,
@@ -97,7 +98,7 @@ async def add_version(
 @router.post(
     "/{name}/retire",
     summary="Retire a policy",
-    responses=problems(NO_POLICY, RETIRED, BAD_POLICY_NAME),
+    responses=problems(NO_POLICY, RETIRED, BAD_POLICY_NAME, BUSY, FULL),
 )
 async def retire_policy(
     _: OperatorDep, runtime: RuntimeDep, now: NowDep, name: PolicyName

@@ -6,7 +6,7 @@ from fastapi.concurrency import run_in_threadpool
 from app.deps import NowDep, OperatorDep, RuntimeDep
 from app.errors import NoReleaseError, NotFoundError, RetiredError
 from app.routes.parameters import Limit, ReleaseCursor, ReleaseNumber, TaskFilter, VariantFilter
-from app.routes.responses import BAD_NAME, BAD_PAGE, BUSY, access, bad, problems
+from app.routes.responses import BAD_NAME, BAD_PAGE, BUSY, FULL, access, bad, problems
 from app.services import catalogue, views
 from app.services.views import CatalogueView, FrontierView, Page, ReleaseView
 from contract.release import Release
@@ -35,7 +35,7 @@ def get_release(_: OperatorDep, runtime: RuntimeDep, number: ReleaseNumber) -> R
 @router.post(
     "/releases/{number}/retire",
     summary="Retire a release",
-    responses=problems(NO_SUCH, RETIRED, BAD_NUMBER),
+    responses=problems(NO_SUCH, RETIRED, BAD_NUMBER, BUSY, FULL),
 )
 async def retire_release(
     _: OperatorDep, runtime: RuntimeDep, now: NowDep, number: ReleaseNumber

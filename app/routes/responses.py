@@ -8,6 +8,7 @@ from typing import Any
 from app.bodies import PROBLEM_MEDIA_TYPE, as_problem, invalid_input
 from app.errors import (
     BusyError,
+    DatabaseFullError,
     FleetError,
     ForbiddenError,
     InvalidInputError,
@@ -19,6 +20,7 @@ PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 Responses = dict[int | str, dict[str, Any]]
 
 BUSY = BusyError("The database did not answer in time.")
+FULL = DatabaseFullError()
 TOO_LARGE = TooLargeError("Bodies here have at most 1048576 bytes.")
 TOO_LONG = "String should have at most 120 characters"
 BAD_NAME = "String should match pattern '^[a-z0-9][a-z0-9._-]{0,79}$'"

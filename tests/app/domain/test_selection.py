@@ -112,6 +112,16 @@ def test_a_full_disk_and_a_foreign_runtime_make_a_point_ineligible():
     assert foreign.verdicts[0].failures[0].constraint == "runtime"
 
 
+def test_a_box_is_not_sent_off_its_point_for_the_disk_that_its_own_files_take():
+    points = [point("a", accuracy=0.9), point("b", accuracy=0.8)]
+    on_a = Current(release_number=1, point_key=points[0].key)
+    stays = decide(points, current=on_a, disk_free_bytes=10)
+    assert stays.chosen.key == points[0].key
+    assert [f.constraint for f in verdict(stays, points[1].key).failures] == ["disk"]
+    before = Current(release_number=7, point_key=points[0].key)
+    assert decide(points, current=before, disk_free_bytes=10).chosen is None
+
+
 def test_a_boxs_own_peak_replaces_the_labs():
     saw = Observation(point_key=LARGE_HEAD, peak_bytes=900 * MB)
     decision = decide(seen=[saw])
@@ -256,6 +266,19 @@ def rank(chosen, policy):
     peak = predicted_peak_bytes(chosen, box, None)
     candidate = Candidate(point=chosen, peak_bytes=peak, costs=None, failures=())
     return objective_key(candidate, policy)
+
+
+@relaxed
+@given(RELEASE_POINTS, POLICIES, CAPS, st.integers(0, 10**9))
+def test_less_free_disk_never_takes_a_box_off_its_point(points, policy, cap_mb, disk_free_bytes):
+    chosen = decide(points, policy=policy, cap_mb=cap_mb).chosen
+    if chosen is None:
+        return
+    here = Current(release_number=1, point_key=chosen.key)
+    free = {"disk_free_bytes": disk_free_bytes}
+    later = decide(points, policy=policy, cap_mb=cap_mb, current=here, **free)
+    assert later.chosen is not None
+    assert later.chosen.key == chosen.key
 
 
 @relaxed

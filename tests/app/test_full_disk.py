@@ -1,0 +1,131 @@
+"""A database that really has no room: SQLite is told how many pages its file may have."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from app.database import make_engine, reading
+from app.errors import DatabaseFullError
+from app.writer import Batcher, Transactions
+from tests.app.world import Box, Server, assert_problem
+
+NO_LIMIT = 1_073_741_823
+LARGE = "x" * 100_000
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@contextmanager
+def no_more_pages(engine: Any) -> Iterator[None]:
+    """Let the file grow no further; what fits into its present pages still does."""
+    pages = [1]
+
+    def limit(connection: Any, _record: Any, _proxy: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages[0]}").fetchall()
+
+    event.listen(engine, "checkout", limit)
+    try:
+        yield
+    finally:
+        pages[0] = NO_LIMIT  # each connection hears of it when it is taken from the pool
+
+
+def summary() -> dict[str, Any]:
+    return {
+        "kind": "inference_summary",
+        "window_start": "2026-01-01T00:00:00Z",
+        "window_s": 3600,
+        "counts": {"ok": 1, "defect": 0},
+        "cloud_count": 0,
+        "latency_ms_p50": 1.0,
+        "latency_ms_p99": 2.0,
+    }
+
+
+def fill(box: Box, most: int = 400) -> tuple[int, Any]:
+    """Report until it is refused; return how many were taken, and the refusal."""
+    for taken in range(most):
+        answer = box.report(*(summary() for _ in range(20)))
+        if answer.status_code != 200:
+            return taken, answer
+    message = "the database never became full"
+    raise AssertionError(message)
+
+
+@on_sqlite
+def test_a_check_in_without_room_is_told_to_wait_and_works_once_there_is_room(
+    server: Server,
+) -> None:
+    box = server.box()
+    with no_more_pages(server.engine):
+        _, refused = fill(box)
+        assert_problem(refused, 503, "database-full")
+        assert int(refused.headers["Retry-After"]) >= 60
+        assert "make room" in refused.json()["detail"]
+
+    taken = box.report(summary(), key="after")
+    assert taken.status_code == 200
+    assert [r["status"] for r in taken.json()["receipts"]] == ["stored"]
+
+
+@on_sqlite
+def test_nothing_of_a_refused_check_in_is_stored(server: Server) -> None:
+    box = server.box()
+    with no_more_pages(server.engine):
+        taken, _ = fill(box)
+        with reading(server.engine) as tx:
+            assert tx.connection().execute(text("SELECT count(*) FROM reports")).scalar() == (
+                20 * taken
+            )
+
+
+@on_sqlite
+def test_a_policy_that_finds_no_room_is_refused_whole(server: Server) -> None:
+    box = server.box()
+    with no_more_pages(server.engine):
+        fill(box)
+        answers = [
+            server.post("/v1/policies", {"name": f"policy-{n}", "priority": n}) for n in range(200)
+        ]
+        refused = [n for n, answer in enumerate(answers) if answer.status_code != 201]
+        assert refused
+        assert_problem(answers[refused[0]], 503, "database-full")
+        assert server.get(f"/v1/policies/policy-{refused[0]}").status_code == 404
+
+    again = server.post("/v1/policies", {"name": f"policy-{refused[0]}", "priority": refused[0]})
+    assert again.status_code == 201
+
+
+def test_nobody_in_a_batch_is_told_that_he_is_stored_when_the_disk_was_full_for_another(
+    tmp_path: Any,
+) -> None:
+    """SQLite ends the whole transaction when it is full, with what went before in it."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'batch.db'}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE things (id INTEGER PRIMARY KEY, body TEXT)"))
+
+    def put_all(tx: Any, units: list[tuple[int, str]]) -> list[int]:
+        for number, body in units:
+            put = text("INSERT INTO things VALUES (:n, :b)")
+            tx.connection().execute(put, {"n": number, "b": body})
+        return [number for number, _ in units]
+
+    batcher = Batcher("test", Transactions(engine=engine, handlers={tuple: put_all}), 100)
+    units = [(1, "a"), (2, LARGE), (3, "c"), (4, LARGE), (5, "e")]
+
+    async def run() -> list[Any]:
+        return await asyncio.gather(*(batcher.submit(u) for u in units), return_exceptions=True)
+
+    with no_more_pages(engine):
+        outcomes = asyncio.run(run())
+    batcher.close()
+
+    with engine.connect() as connection:
+        stored = [row[0] for row in connection.execute(text("SELECT id FROM things"))]
+    engine.dispose()
+    assert stored == []
+    assert [type(outcome) for outcome in outcomes] == [DatabaseFullError] * len(units)
