@@ -14,12 +14,16 @@ from contract.release import Release
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A point held against a box. ``failures`` is empty exactly when it fits."""
+    """A point held against a box. ``failures`` is empty exactly when it fits.
+
+    ``is_current``: the box is on it, which is why its disk was not counted.
+    """
 
     point: FrontierPoint
     peak_bytes: int | None
     costs: Costs | None
     failures: tuple[Failure, ...]
+    is_current: bool = False
 
     @property
     def fits(self) -> bool:
@@ -29,12 +33,16 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """All that the explanation tells of. ``front`` names what dominates each fitting point."""
+    """All that the explanation tells of. ``above`` names what dominates each fitting point.
+
+    ``best`` is the first of them by the objective (``rank``, smaller is better).
+    """
 
     candidates: Sequence[Candidate]
     chosen: Candidate | None
     best: Candidate | None
-    front: Mapping[str, str | None]
+    above: Mapping[str, str | None]
+    rank: Callable[[Candidate], tuple[float, ...]]
     policy: PolicyBody
     release: Release
 
@@ -46,8 +54,6 @@ def verdicts(story: Story) -> tuple[Verdict, ...]:
 
 def _verdict(candidate: Candidate, story: Story) -> Verdict:
     point = candidate.point
-    chosen = story.chosen is not None and story.chosen.point.key == point.key
-    above = story.front.get(point.key)
     return Verdict(
         point_key=point.key,
         variant=point.variant,
@@ -56,19 +62,26 @@ def _verdict(candidate: Candidate, story: Story) -> Verdict:
         peak_bytes=candidate.peak_bytes,
         latency_ms=point.latency_ms,
         failures=candidate.failures,
-        dominated_by=above,
-        chosen=chosen,
-        text=_verdict_text(candidate, above, chosen=chosen),
+        dominated_by=story.above.get(point.key),
+        chosen=candidate is story.chosen,
+        text=_verdict_text(candidate, story),
     )
 
 
-def _verdict_text(candidate: Candidate, above: str | None, *, chosen: bool) -> str:
-    if candidate.failures:
-        return "; ".join(f.text for f in candidate.failures)
-    if chosen:
-        return "chosen"
+def _verdict_text(candidate: Candidate, story: Story) -> str:
+    if candidate.failures or story.chosen is None:
+        return _reasons(candidate)
+    if candidate is story.chosen:
+        spared = "; the box is on it, so its disk is not counted again"
+        return f"chosen{spared if candidate.is_current else ''}"
+    above = story.above.get(candidate.point.key)
     if above is not None:
         return f"fits, but {above} is nowhere worse and somewhere better"
+    if story.rank(candidate) < story.rank(story.chosen):
+        margin = percent(story.policy.hysteresis)
+        return f"fits, but would not gain more than {margin} accuracy over the box's own point"
+    if story.rank(candidate) == story.rank(story.chosen):
+        return "fits, but is no better by the policy's objective"
     return "fits, but comes later in the policy's objective"
 
 
@@ -78,12 +91,15 @@ def why(story: Story) -> str:
         return _why_nothing(story)
     fitting = sum(c.fits for c in story.candidates)
     head = f"{title(story.chosen)}: {figures(story.chosen)}"
-    if story.best is not None and story.best is not story.chosen:
-        return (
-            f"{head}; the box stays on it, because {title(story.best)} would not gain more than "
-            f"{percent(story.policy.hysteresis)} accuracy."
-        )
     first = story.policy.objective[0].replace("_", " ")
+    margin = percent(story.policy.hysteresis)
+    if story.best is not None and story.rank(story.best) < story.rank(story.chosen):
+        if story.chosen.is_current:
+            return (
+                f"{head}; the box stays on it, because {title(story.best)} would not gain more "
+                f"than {margin} accuracy."
+            )
+        return f"{head}; first by '{first}' of those that gain more than {margin} accuracy."
     return f"{head}; first by '{first}' of {fitting} points that fit, of {len(story.candidates)}."
 
 
@@ -93,19 +109,19 @@ def _why_nothing(story: Story) -> str:
         return f"Release {story.release.number} has no points."
     return (
         f"None of {len(story.candidates)} points fits. The nearest is {title(nearest)}: "
-        f"{_verdict_text(nearest, None, chosen=False)}."
+        f"{_reasons(nearest)}."
     )
 
 
-def next_better(story: Story, rank: Callable[[Candidate], tuple[float, ...]]) -> str:
+def next_better(story: Story) -> str:
     """Return why the best point that did not fit was not taken."""
     missed = [c for c in story.candidates if not c.fits]
     if story.chosen is not None:
-        mine = rank(story.chosen)
-        missed = [c for c in missed if rank(c) < mine]
+        mine = story.rank(story.chosen)
+        missed = [c for c in missed if story.rank(c) < mine]
     if not missed:
         return "No point that did not fit would have been better."
-    best = min(missed, key=lambda c: (rank(c), c.point.key))
+    best = min(missed, key=lambda c: (story.rank(c), c.point.key))
     accuracy = best.point.accuracy_lower
     promise = "" if accuracy is None else f" ({percent(accuracy)} accuracy)"
     return f"{title(best)}{promise} would be better, but: {_reasons(best)}."

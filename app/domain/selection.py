@@ -1,7 +1,8 @@
 """Which point a box should train: exact, deterministic, explained for every point.
 
 Hard constraints first, then the non-dominated set of what fits, then the policy's objective in
-its order, then the name. Nothing here is random and nothing is looked up.
+its order, then the name; a box leaves its point only for one that is worth it. Nothing here is
+random and nothing is looked up.
 """
 
 import math
@@ -12,7 +13,7 @@ from datetime import datetime
 from app.domain import explain
 from app.domain.budget import budget_for
 from app.domain.constraints import Box, failures, predicted_peak_bytes
-from app.domain.pareto import Costs, costs, dominators
+from app.domain.pareto import Costs, costs, dominates, dominators
 from contract.decision import Action, Decision, Observation
 from contract.device import DeviceProfile
 from contract.measurement import FrontierPoint
@@ -57,12 +58,18 @@ def select(
         _weigh(point, box, observations.get(point.key), is_current=point.key == here)
         for point in release.points
     ]
-    front = dominators({c.point.key: c.costs for c in candidates if c.fits and c.costs})
-    best = _best([c for c in candidates if c.fits and front.get(c.point.key) is None], body)
-    held = next((c for c in candidates if c.fits and c.point.key == here), None)
-    chosen = _settle(best, held, body)
+    above = dominators({c.point.key: c.costs for c in candidates if c.fits and c.costs})
+    front = [c for c in candidates if c.fits and above.get(c.point.key) is None]
+    held = next((c for c in candidates if c.fits and c.is_current), None)
+    chosen = _settle(front, held, body)
     story = explain.Story(
-        candidates=candidates, chosen=chosen, best=best, front=front, policy=body, release=release
+        candidates=candidates,
+        chosen=chosen,
+        best=_best(front, body),
+        above=above,
+        rank=lambda c: objective_key(c, body),
+        policy=body,
+        release=release,
     )
     return Decision(
         action="train" if chosen else action_without_point(body),
@@ -73,7 +80,7 @@ def select(
         chosen=chosen.point if chosen else None,
         verdicts=explain.verdicts(story),
         why=explain.why(story),
-        next_better=explain.next_better(story, lambda c: objective_key(c, body)),
+        next_better=explain.next_better(story),
         decided_at=now,
     )
 
@@ -114,6 +121,7 @@ def _weigh(
         peak_bytes=peak_bytes,
         costs=found,
         failures=failures(point, box, observation, is_current=is_current),
+        is_current=is_current,
     )
 
 
@@ -129,10 +137,24 @@ def _point_here(current: Current | None, release: Release) -> str | None:
 
 
 def _settle(
-    best: explain.Candidate | None, held: explain.Candidate | None, policy: PolicyBody
+    front: Sequence[explain.Candidate], held: explain.Candidate | None, policy: PolicyBody
 ) -> explain.Candidate | None:
-    """Stay where we are unless accuracy grows by more than the policy's margin."""
-    if best is None or held is None:
-        return best
-    gain = (best.point.accuracy_lower or 0.0) - (held.point.accuracy_lower or 0.0)
-    return best if gain > policy.hysteresis else held
+    """Stay where we are unless there is a point to leave for.
+
+    Each is held against the point we are on alone, so that one that ceases to fit (for want of
+    disk, say) gives no reason to leave for another.
+    """
+    if held is None:
+        return _best(front, policy)
+    return _best([c for c in front if _is_worth_leaving_for(c, held, policy)], policy) or held
+
+
+def _is_worth_leaving_for(
+    candidate: explain.Candidate, held: explain.Candidate, policy: PolicyBody
+) -> bool:
+    """Say whether accuracy grows by more than the margin, and not at the objective's expense."""
+    gain = (candidate.point.accuracy_lower or 0.0) - (held.point.accuracy_lower or 0.0)
+    if gain <= policy.hysteresis or candidate.costs is None or held.costs is None:
+        return False
+    earlier = objective_key(candidate, policy) < objective_key(held, policy)
+    return earlier or dominates(candidate.costs, held.costs)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.constraints import predicted_peak_bytes
+from app.domain.constraints import disk_need_bytes, predicted_peak_bytes
 from app.domain.explain import Candidate
 from app.domain.pareto import costs, dominates
 from app.domain.selection import Current, PolicyInForce, objective_key, select
@@ -25,14 +25,22 @@ OBJECTIVES = (
     "min_artifact_bytes",
 )
 RELEASES = {}
+PARAMETERS = {"b": 2_000_000, "c": 30_000_000}
+"""What the larger variants train; the tiny ones are no matter on a disk."""
 
 
 def made(points):
     """Return a release of these points; the files are only made once per set of variants."""
     names = tuple(dict.fromkeys(p.variant for p in points))
     if names not in RELEASES:
-        RELEASES[names] = release(1, tuple(point(n) for n in names))[0]
+        found = release(1, tuple(point(n) for n in names))[0]
+        variants = (sized(v, PARAMETERS.get(v.name, v.parameters)) for v in found.variants)
+        RELEASES[names] = found.model_copy(update={"variants": tuple(variants)})
     return RELEASES[names].model_copy(update={"points": tuple(points)})
+
+
+def sized(variant, parameters):
+    return variant.model_copy(update={"parameters": parameters})
 
 
 def decide(points=DEFAULT_POINTS, *, cap_mb=350, policy=None, seen=(), current=None, **changes):
@@ -117,9 +125,29 @@ def test_a_box_is_not_sent_off_its_point_for_the_disk_that_its_own_files_take():
     on_a = Current(release_number=1, point_key=points[0].key)
     stays = decide(points, current=on_a, disk_free_bytes=10)
     assert stays.chosen.key == points[0].key
+    assert "disk is not counted again" in verdict(stays, points[0].key).text
     assert [f.constraint for f in verdict(stays, points[1].key).failures] == ["disk"]
     before = Current(release_number=7, point_key=points[0].key)
     assert decide(points, current=before, disk_free_bytes=10).chosen is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "constraint"),
+    [
+        ({"cap_mb": 60}, "memory"),
+        ({"policy": PolicyBody(accuracy_floor=0.95)}, "accuracy_floor"),
+        ({"providers": ["CUDAExecutionProvider"]}, "runtime"),
+        (
+            {"seen": [Observation(point_key=point("a").key, failed_permanently=True)]},
+            "failed_on_this_device",
+        ),
+    ],
+)
+def test_whatever_else_a_box_lacks_still_takes_it_off_its_point(changes, constraint):
+    on_a = Current(release_number=1, point_key=point("a").key)
+    decision = decide([point("a")], current=on_a, disk_free_bytes=10, **changes)
+    assert decision.chosen is None
+    assert [f.constraint for f in decision.verdicts[0].failures] == [constraint]
 
 
 def test_a_boxs_own_peak_replaces_the_labs():
@@ -170,6 +198,55 @@ def test_a_running_box_switches_when_its_point_no_longer_fits_or_the_release_is_
     assert decide(points, current=before).chosen.variant == "a"
 
 
+def test_a_box_does_not_leave_for_a_second_best_because_the_best_has_no_room_any_more():
+    """The best would not gain more than the margin, the second best would."""
+    points = [
+        point("a", accuracy=0.70, latency_ms=3),
+        point("c", accuracy=0.705, latency_ms=1, workload_mb=100),
+        point("b", accuracy=0.90, latency_ms=2),
+    ]
+    policy = PolicyBody(objective=("min_latency",), hysteresis=0.01)
+    on_a = Current(release_number=1, point_key=points[0].key)
+    for free_bytes in (9000 * MB, 100 * MB):
+        left = decide(points, policy=policy, current=on_a, disk_free_bytes=free_bytes)
+        assert left.chosen.variant == "b"
+    roomy = decide(points, policy=policy, current=on_a)
+    assert "first by 'min latency' of those that gain more than 1.0 % accuracy" in roomy.why
+    assert "would not gain more than 1.0 %" in verdict(roomy, points[1].key).text
+
+
+def test_a_box_does_not_leave_for_a_point_that_only_its_name_puts_first():
+    points = [
+        point("a", accuracy=0.85, latency_ms=5, workload_mb=100),
+        point("b", accuracy=0.50, latency_ms=1, workload_mb=100),
+        point("c", accuracy=0.90, latency_ms=5, workload_mb=100),
+    ]
+    policy = PolicyBody(objective=("max_accuracy",), accuracy_step=0.5)
+    on_b = Current(release_number=1, point_key=points[1].key)
+    for free_bytes in (9000 * MB, 100 * MB):
+        stays = decide(points, policy=policy, current=on_b, disk_free_bytes=free_bytes)
+        assert stays.chosen.variant == "b"
+    assert "no better by the policy's objective" in verdict(stays, points[0].key).text
+    assert stays.why.endswith("first by 'max accuracy' of 2 points that fit, of 3.")
+
+
+def test_a_box_leaves_for_a_point_that_beats_its_own_in_everything():
+    points = [point("a", accuracy=0.6), point("b", accuracy=0.9)]
+    policy = PolicyBody(objective=("min_latency",))
+    on_a = Current(release_number=1, point_key=points[0].key)
+    assert decide(points, policy=policy, current=on_a).chosen.variant == "b"
+
+
+def test_a_better_point_that_gains_too_little_is_not_said_to_come_later():
+    points = [point("a", accuracy=0.90), point("b", accuracy=0.905, latency_ms=3)]
+    on_a = Current(release_number=1, point_key=points[0].key)
+    stays = decide(points, current=on_a)
+    assert stays.chosen.variant == "a"
+    assert verdict(stays, points[1].key).text == (
+        "fits, but would not gain more than 1.0 % accuracy over the box's own point"
+    )
+
+
 def test_accuracies_within_a_step_are_equal_and_the_next_word_decides():
     points = [
         point("a", accuracy=0.9049, seconds=50),
@@ -213,6 +290,8 @@ POLICIES = st.builds(
     max_latency_ms=st.none() | st.just(3.0),
 )
 CAPS = st.integers(60, 500)
+FREE = st.integers(0, 300).map(lambda n: n * MB)
+N_IMAGES = profile()["n_ok"] + profile()["n_defect"]
 relaxed = settings(max_examples=60, deadline=None)
 
 
@@ -269,16 +348,51 @@ def rank(chosen, policy):
 
 
 @relaxed
-@given(RELEASE_POINTS, POLICIES, CAPS, st.integers(0, 10**9))
-def test_less_free_disk_never_takes_a_box_off_its_point(points, policy, cap_mb, disk_free_bytes):
+@given(RELEASE_POINTS, POLICIES, CAPS, FREE, FREE, st.data())
+def test_less_free_disk_never_takes_a_box_off_its_point(points, policy, cap_mb, free, more, data):
+    on_it = Current(release_number=1, point_key=data.draw(st.sampled_from(points)).key)
+    given = {"policy": policy, "cap_mb": cap_mb, "current": on_it}
+    before = decide(points, **given, disk_free_bytes=free + more).chosen
+    if before is None or before.key != on_it.point_key:
+        return
+    assert decide(points, **given, disk_free_bytes=free).chosen == before
+
+
+@relaxed
+@given(RELEASE_POINTS, POLICIES, CAPS, FREE)
+def test_a_box_stays_on_what_was_chosen_for_it_whatever_its_disk(points, policy, cap_mb, free):
     chosen = decide(points, policy=policy, cap_mb=cap_mb).chosen
     if chosen is None:
         return
-    here = Current(release_number=1, point_key=chosen.key)
-    free = {"disk_free_bytes": disk_free_bytes}
-    later = decide(points, policy=policy, cap_mb=cap_mb, current=here, **free)
-    assert later.chosen is not None
-    assert later.chosen.key == chosen.key
+    on_it = Current(release_number=1, point_key=chosen.key)
+    later = decide(points, policy=policy, cap_mb=cap_mb, current=on_it, disk_free_bytes=free)
+    assert later.chosen == chosen
+
+
+@relaxed
+@given(RELEASE_POINTS, POLICIES, CAPS, FREE, st.data())
+def test_any_other_point_is_refused_for_want_of_disk(points, policy, cap_mb, free, data):
+    mine = data.draw(st.sampled_from(points)).key
+    on_it = Current(release_number=1, point_key=mine)
+    decision = decide(points, policy=policy, cap_mb=cap_mb, current=on_it, disk_free_bytes=free)
+    for one in points:
+        short = disk_need_bytes(one, made(points), N_IMAGES) > free
+        failed = {f.constraint for f in verdict(decision, one.key).failures}
+        assert ("disk" in failed) == (short and one.key != mine)
+
+
+@relaxed
+@given(RELEASE_POINTS, POLICIES, CAPS, st.data())
+def test_a_box_leaves_a_fitting_point_only_for_more_accuracy(points, policy, cap_mb, data):
+    mine = data.draw(st.sampled_from(points))
+    on_it = Current(release_number=1, point_key=mine.key)
+    decision = decide(points, policy=policy, cap_mb=cap_mb, current=on_it)
+    if mine.key not in fitting(decision) or decision.chosen.key == mine.key:
+        return
+    assert decision.chosen.accuracy_lower - mine.accuracy_lower > policy.hysteresis
+    assert rank(decision.chosen, policy) <= rank(mine, policy)
+    there = Current(release_number=1, point_key=decision.chosen.key)
+    assert decide(points, policy=policy, cap_mb=cap_mb, current=there).chosen == decision.chosen
 
 
 @relaxed
