@@ -7,8 +7,9 @@ everybody in it is told so. What a unit means is the handlers' business, not thi
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +60,10 @@ class Batcher:
 
     def _attempt(self, units: list[Any]) -> Sequence[Outcome]:
         try:
-            return self._work(units)
+            with _named_errors():
+                return self._work(units)
         except Exception as exc:  # noqa: BLE001 - handed to every waiting request, which raises it
-            return [_translated(exc)] * len(units)
+            return [exc] * len(units)
 
     def close(self) -> None:
         """Wait for the batch in hand."""
@@ -77,16 +79,16 @@ def _resolve(future: asyncio.Future[Any], outcome: Outcome) -> None:
         future.set_result(outcome)
 
 
-def _translated(exc: Exception) -> Exception:
-    if isinstance(exc, SQLAlchemyError):
-        busy = (
-            DatabaseFullError()
-            if is_full(exc)
-            else BusyError("The database did not take the write.")
-        )
-        busy.__cause__ = exc
-        return busy
-    return exc
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """Turn what the database raises into DatabaseFullError or BusyError."""
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        if is_full(exc):
+            raise DatabaseFullError from exc
+        message = "The database did not take the write."
+        raise BusyError(message) from exc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +123,9 @@ class Transactions:
 
     def _in_savepoint(self, tx: Transaction, unit: Any) -> Outcome:  # noqa: ANN401 - as above
         try:
-            with tx.begin_nested():
+            with _named_errors(), tx.begin_nested():
                 return self._apply(tx, [unit])[0]
-        except Exception as exc:
-            if is_full(exc):  # SQLite has ended the transaction, and with it what went before
-                raise
-            return _translated(exc)
+        except DatabaseFullError:
+            raise  # SQLite has ended the transaction, and with it what went before
+        except Exception as exc:  # noqa: BLE001 - handed to the one request it belongs to
+            return exc

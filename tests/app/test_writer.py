@@ -83,6 +83,22 @@ def test_a_locked_database_is_busy_and_recovers(engine):
     assert submit_all(engine, [1]) == [1]
 
 
+def test_nobody_waits_for_ever_on_an_error_that_the_driver_gives_no_code(engine):
+    def misuse(tx, units):
+        tx.connection().exec_driver_sql("SELECT ?", (1, 2))
+        return units
+
+    batcher = Batcher("test", Transactions(engine=engine, handlers={Put: misuse}), 10)
+
+    async def run():
+        calls = (batcher.submit(Put(value)) for value in (1, 2))
+        return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+
+    outcomes = asyncio.run(run())
+    batcher.close()
+    assert all(isinstance(outcome, Exception) for outcome in outcomes)
+
+
 def test_what_comes_while_a_batch_commits_shares_the_next_one():
     batches = []
     gate = threading.Event()
