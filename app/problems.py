@@ -15,7 +15,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from app.bodies import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, as_problem, invalid_input
-from app.errors import BusyError, FleetError, InvalidInputError, TooLargeError
+from app.database import is_full
+from app.errors import (
+    BusyError,
+    DatabaseFullError,
+    FleetError,
+    InvalidInputError,
+    TooLargeError,
+)
 from contract.problem import Problem
 
 log = structlog.get_logger()
@@ -26,8 +33,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(FleetError, _fleet_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StarletteHTTPException, _http)
-    app.add_exception_handler(OperationalError, _database_busy)
-    app.add_exception_handler(PoolTimeoutError, _database_busy)
+    app.add_exception_handler(OperationalError, _database_trouble)
+    app.add_exception_handler(PoolTimeoutError, _database_trouble)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -79,8 +86,11 @@ async def _http(_request: Request, exc: Exception) -> Response:
     return _answer(problem, exc.headers)
 
 
-async def _database_busy(_request: Request, exc: Exception) -> Response:
+async def _database_trouble(_request: Request, exc: Exception) -> Response:
+    """Render what a read meets; it too needs room, where it sorts more than fits into memory."""
     log.warning("database_unavailable", error=type(exc).__name__)
+    if is_full(exc):
+        return render(DatabaseFullError())
     return render(BusyError("The database did not answer in time."))
 
 

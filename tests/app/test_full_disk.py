@@ -1,4 +1,7 @@
-"""A database that really has no room: SQLite is told how many pages its file may have."""
+"""A database that really has no room: SQLite is told how many pages its file may have.
+
+PostgreSQL cannot be told; there a trigger raises what its disk would, by the same code.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,17 +9,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import event, text
+from starlette.testclient import TestClient
 
+from app import problems
 from app.database import make_engine, reading
 from app.errors import DatabaseFullError
 from app.writer import Batcher, Transactions
-from tests.app.world import Box, Server, assert_problem
+from contract.report import ReportBatch
+from device_agent.client import ServerClient
+from device_agent.errors import ServerBusyError
+from tests.app.world import MB, Box, Server, assert_problem, outcome
 
 NO_LIMIT = 1_073_741_823
 LARGE = "x" * 100_000
 
+REFUSE = (
+    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$"
+)
+
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @contextmanager
@@ -129,3 +144,78 @@ def test_nobody_in_a_batch_is_told_that_he_is_stored_when_the_disk_was_full_for_
     engine.dispose()
     assert stored == []
     assert [type(outcome) for outcome in outcomes] == [DatabaseFullError] * len(units)
+
+
+@on_sqlite
+def test_a_full_server_still_answers_what_needs_no_room(server: Server) -> None:
+    box = server.box()
+    state = box.desired()
+    with no_more_pages(server.engine):
+        fill(box)
+        assert box.desired() == state
+        assert server.get("/v1/devices").status_code == 200
+        assert server.client.get("/readyz").status_code == 200
+        answer = server.post("/v1/policies/nobody/retire", {})
+        assert_problem(answer, 404, "not-found")
+
+
+@on_sqlite
+def test_what_an_outcome_teaches_is_not_stored_without_the_outcome(server: Server) -> None:
+    box = server.box()
+    state = box.desired()
+    failed = outcome(state, "over_cap", peak_rss_bytes=900 * MB)
+    with no_more_pages(server.engine):
+        fill(box)
+        refused = box.report(failed, *(summary() for _ in range(99)))
+        assert_problem(refused, 503, "database-full")
+        assert box.desired() == state
+    assert box.report(failed).status_code == 200
+    assert box.desired() != state
+
+
+@on_sqlite
+def test_an_agent_keeps_its_reports_and_comes_back_when_told(server: Server) -> None:
+    box = server.box()
+    agent = ServerClient(server.client, box.token)
+    batch = ReportBatch.model_validate({"reports": [box.envelope(summary(), "kept")]})
+    with no_more_pages(server.engine):
+        fill(box)
+        large = [box.envelope(summary()) for _ in range(100)]
+        with pytest.raises(ServerBusyError) as refused:
+            agent.send(ReportBatch.model_validate({"reports": large}))
+        assert refused.value.retry_after_s == 60
+    assert [receipt.status for receipt in agent.send(batch).receipts] == ["stored"]
+
+
+@on_postgresql
+@pytest.mark.parametrize("table", ["reports", "policies"])
+def test_postgresql_without_room_is_told_the_same(server: Server, table: str) -> None:
+    def write() -> Any:
+        return box.report(summary()) if table == "reports" else server.post("/v1/policies", policy)
+
+    box, policy = server.box(), {"name": "tight", "priority": 7}
+    with server.engine.begin() as connection:
+        connection.execute(text(REFUSE))
+        trigger = f"CREATE TRIGGER no_room BEFORE INSERT ON {table} EXECUTE FUNCTION refuse()"
+        connection.execute(text(trigger))
+    refused = write()
+    assert_problem(refused, 503, "database-full")
+    assert int(refused.headers["Retry-After"]) >= 60
+    with server.engine.begin() as connection:
+        connection.execute(text(f"DROP TRIGGER no_room ON {table}"))
+    assert write().status_code in {200, 201}
+
+
+def test_a_request_that_meets_a_full_disk_outside_the_writer_is_told_so_too(tmp_path: Any) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path / 'other.db'}")
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/needs-room")
+    def needs_room() -> None:
+        with engine.connect() as connection:
+            connection.execute(text("CREATE TABLE large AS SELECT zeroblob(100000)"))
+
+    with no_more_pages(engine), TestClient(app) as client:
+        assert_problem(client.get("/needs-room"), 503, "database-full")
+    engine.dispose()

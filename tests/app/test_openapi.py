@@ -132,6 +132,28 @@ def test_a_route_names_the_errors_that_it_can_give(schema, method, path, status,
     assert content["application/problem+json"]["examples"].keys() == types
 
 
+def test_the_routes_that_store_something_and_no_others_tell_of_a_full_database(schema):
+    named = {
+        (method, path)
+        for path, method, operation in operations(schema)
+        if "database-full" in errors_of(operation, "503")
+    }
+    storing = {
+        (method, path)
+        for path, method, _ in operations(schema)
+        if method == "post" and path != "/v1/inference"
+    }
+    assert named == storing | {("get", "/v1/device/desired")}
+    for path, method, operation in operations(schema):
+        if (method, path) in named:
+            assert errors_of(operation, "503") == {"busy", "database-full"}
+
+
+def errors_of(operation, status):
+    content = operation["responses"].get(status, {}).get("content", {})
+    return content.get("application/problem+json", {}).get("examples", {}).keys()
+
+
 def test_a_validation_example_names_fields(schema):
     for _, _, operation in operations(schema):
         content = operation["responses"].get("422", {}).get("content", {})
