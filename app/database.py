@@ -21,7 +21,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
 from alembic import command
-from app.errors import DatabaseUnavailableError, DatabaseUrlError, SchemaOutOfDateError
+from app.errors import (
+    DatabaseFullError,
+    DatabaseUnavailableError,
+    DatabaseUrlError,
+    SchemaOutOfDateError,
+)
 
 WRITES = {"paretofleet_writes": True}
 POSTGRESQL_DISK_FULL = "53100"
@@ -82,10 +87,15 @@ def _sqlite_engine(url: str, busy_timeout_ms: int) -> Engine:
 
 @contextmanager
 def named_errors(engine: Engine) -> Iterator[None]:
-    """Turn what the driver raises into DatabaseUnavailableError, without password or statement."""
+    """Turn what the driver raises into an error of ours, without password or statement.
+
+    Raises DatabaseFullError or DatabaseUnavailableError.
+    """
     try:
         yield
     except SQLAlchemyError as exc:
+        if is_full(exc):
+            raise DatabaseFullError from exc
         url = engine.url
         where = url.set(password=None, query={}).render_as_string()
         said = str(exc.orig if isinstance(exc, DBAPIError) else exc).strip()
@@ -101,7 +111,7 @@ def is_full(exc: BaseException) -> bool:
     The error that says so may lie beneath one from rolling back a savepoint that is gone with it.
     """
     said = exc.orig if isinstance(exc, DBAPIError) else None
-    if isinstance(said, sqlite3.Error) and said.sqlite_errorcode == sqlite3.SQLITE_FULL:
+    if getattr(said, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return True
     if getattr(said, "sqlstate", None) == POSTGRESQL_DISK_FULL:
         return True

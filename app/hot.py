@@ -6,8 +6,10 @@ written for a poll whose answer still stands, except a time in memory.
 
 from dataclasses import dataclass
 
+import structlog
+
 from app.domain.desired import names_etag, next_poll_s
-from app.errors import ForbiddenError, UnauthenticatedError
+from app.errors import BusyError, ForbiddenError, UnauthenticatedError
 from app.repositories.devices import Polled
 from app.runtime import Runtime
 from app.services import deciding
@@ -16,6 +18,8 @@ from app.services.reporting import Accepted, CheckIn
 from app.services.tokens import hash_of
 from contract.desired import DesiredState
 from contract.report import ReportBatch, ReportReceipts
+
+log = structlog.get_logger()
 
 BEARER = "bearer "
 
@@ -75,9 +79,18 @@ async def check_in(
 
 
 async def heard_of(runtime: Runtime, device_id: str) -> None:
-    """Note in memory that a box called; now and then the notes are written, all at once."""
+    """Note in memory that a box called; now and then the notes are written, all at once.
+
+    The call is answered whatever becomes of them: what cannot be written now is kept and written
+    with the next.
+    """
     now = runtime.clock()
     runtime.heartbeats.times[device_id] = now
     due = runtime.heartbeats.due(now)
-    if due is not None:
+    if due is None:
+        return
+    try:
         await runtime.writer.submit(due)
+    except BusyError as exc:
+        log.warning("heartbeats_not_written", boxes=len(due.times), error=type(exc).__name__)
+        runtime.heartbeats.put_back(due)

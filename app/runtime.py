@@ -43,6 +43,10 @@ class HeartbeatLog:
         taken, self.times, self.last_flush = self.times, {}, now
         return Heartbeats(taken)
 
+    def put_back(self, unwritten: Heartbeats) -> None:
+        """Keep what could not be written, except of boxes that have called again since."""
+        self.times = {**unwritten.times, **self.times}
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -83,12 +87,14 @@ class Runtime:
 
     async def close(self) -> None:
         """Write the last heartbeats and let go of threads and connections."""
-        if self.heartbeats.times:
-            await self.writer.submit(self.heartbeats.take(self.clock()))
-        self.poller.close()
-        self.writer.close()
-        self.predictor.close()
-        self.engine.dispose()
+        try:
+            if self.heartbeats.times:
+                await self.writer.submit(self.heartbeats.take(self.clock()))
+        finally:
+            self.poller.close()
+            self.writer.close()
+            self.predictor.close()
+            self.engine.dispose()
 
 
 def _apply(

@@ -219,3 +219,30 @@ def test_a_request_that_meets_a_full_disk_outside_the_writer_is_told_so_too(tmp_
     with no_more_pages(engine), TestClient(app) as client:
         assert_problem(client.get("/needs-room"), 503, "database-full")
     engine.dispose()
+
+
+@on_postgresql
+def test_a_poll_is_answered_when_times_of_contact_find_no_room_and_they_are_written_later(
+    server: Server,
+) -> None:
+    box = server.box()
+    etag = box.poll().headers["ETag"]
+    with server.engine.begin() as connection:
+        connection.execute(text(REFUSE))
+        connection.execute(
+            text(
+                "CREATE TRIGGER no_room BEFORE UPDATE ON devices "
+                "FOR EACH ROW EXECUTE FUNCTION refuse()"
+            )
+        )
+    server.clock.advance(seconds=server.settings.heartbeat_flush_seconds + 1)
+    called_at = server.clock()
+    assert box.poll(etag).status_code == 304
+
+    with server.engine.begin() as connection:
+        connection.execute(text("DROP TRIGGER no_room ON devices"))
+    server.clock.advance(seconds=server.settings.heartbeat_flush_seconds + 1)
+    other = server.box("box-2")
+    assert other.poll().status_code == 200
+    seen = server.get(f"/v1/devices/{box.device_id}").json()["last_seen_at"]
+    assert seen == called_at.isoformat().replace("+00:00", "Z")
