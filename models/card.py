@@ -45,9 +45,9 @@ _LIMITS = """\
 
 The accuracies above hold for the boards that they were measured on; those called `generated`, and
 all of the starter release's, are drawings that no training tile came from. A real line is harder,
-and `docs/benchmarks.md` says by how much. Before fine-tuning, a variant is only a little better than chance on a real board: do not
-serve it untouched. Only the defect kinds that the generator draws were seen: open, short,
-mousebite, spur, spurious copper, pin-hole, missing hole.
+and `docs/benchmarks.md` says by how much. Before fine-tuning, a variant is only a little better
+than chance on a real board: do not serve it untouched. Only the defect kinds that the generator
+draws were seen: open, short, mousebite, spur, spurious copper, pin-hole, missing hole.
 """
 
 
