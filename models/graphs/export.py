@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors.numpy import save
 
 from models.graphs import parity
+from models.graphs.rules_check import check_rules
 from models.graphs.trace import trace
 from models.graphs.training import inference_graph, state_tensors, train_graph
 from models.networks import Network, frozen_names, trainable_names
@@ -66,6 +67,7 @@ def export_train_graph(network: Network, cut: str) -> bytes:
     names = trainable_names(network, cut)
     skeleton = train_graph(trace(network), names)
     parity.check_step(network, skeleton, names, parity.References(network))
+    check_rules(network, cut)
     return skeleton
 
 
@@ -85,6 +87,7 @@ def export_variant(network: Network, cuts: Iterable[str], folder: Path) -> Expor
     for cut in cuts:
         names, path = trainable_names(network, cut), folder / f"train-{cut}.onnx"
         contents[path] = train_graph(steps, names)
+        check_rules(network, cut)
         exported.append(
             ExportedCut(
                 cut=cut,

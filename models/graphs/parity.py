@@ -10,6 +10,7 @@ Differences are relative to the largest number of the value compared.
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ def check_inference(network: Network, model: bytes, *, seed: int = 0) -> float:
     """Return the largest difference of logits and features; raise ExportDisagreesError."""
     images = _random_images(network, seed)
     still = copy.deepcopy(network).cpu().eval()
-    with torch.inference_mode():
+    with _one_thread(), torch.inference_mode():
         features = still.forward_features(_scaled(images, torch.float32))
         expected = {
             FEATURES: features.numpy(force=True),
@@ -165,8 +166,28 @@ def _reference(network: Network, seed: int) -> StepReference:
     )
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute on one thread.
+
+    With two, torch 2.13.0's float32 gradients of small networks were seen to end the process
+    (SIGSEGV), and sums are in another order than onnxruntime's.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def torch_step(network: Network, feeds: Values, dtype: torch.dtype) -> Values:
     """Return loss, logits and the gradients of all parameters, computed by torch in ``dtype``."""
+    with _one_thread():
+        return _torch_step(network, feeds, dtype)
+
+
+def _torch_step(network: Network, feeds: Values, dtype: torch.dtype) -> Values:
     still = copy.deepcopy(network).cpu().to(dtype).eval()
     features = still.forward_features(_scaled(feeds[IMAGES], dtype))
     if DROPOUT_MASK in feeds:
