@@ -24,12 +24,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from app import database
 from app.database import writing
-from app.examples import PROFILE
+from app.examples import PROFILE, REPORT_BATCH
 from app.services import enrolment, tokens
 from contract.device import DeviceProfile, Registration
 
@@ -200,27 +201,12 @@ def _knowing_poll(port: int, token: str) -> bytes:
 
 def check_in_requests(found: list[str]) -> Request:
     """Return check-ins of one hourly summary each, every one with a new key."""
+    example: Any = REPORT_BATCH["summary"]["value"]
+    (summary,) = example["reports"]
 
     def request(number: int) -> bytes:
         body = json.dumps(
-            {
-                "reports": [
-                    {
-                        "key": f"summary-{number}",
-                        "sequence": number,
-                        "sent_at": "2026-03-01T09:00:00Z",
-                        "body": {
-                            "kind": "inference_summary",
-                            "window_start": "2026-03-01T08:00:00Z",
-                            "window_s": 3600,
-                            "counts": {"ok": 3411, "defect": 29},
-                            "cloud_count": 0,
-                            "latency_ms_p50": 9.1,
-                            "latency_ms_p99": 14.8,
-                        },
-                    }
-                ]
-            }
+            {"reports": [{**summary, "key": f"summary-{number}", "sequence": number}]}
         )
         head = (
             f"POST /v1/device/reports HTTP/1.1\r\nHost: bench\r\n"

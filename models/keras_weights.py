@@ -16,9 +16,7 @@ differs between the two networks, after ``keras.applications.xception``:
 """
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +37,7 @@ from models.keras_file import (
 )
 from models.networks import build, network_spec
 from models.train import WEIGHTS_FILE, save_weights
+from models.whole_folder import whole_folder
 
 NETWORK = "xception"
 IMPORT_FILE = "import.json"
@@ -102,15 +101,10 @@ def import_keras(
     torch.manual_seed(seed)
     network = build(wanted)
     network.load_state_dict(weights.tensors, strict=False)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
+    with whole_folder(out) as temporary:
         save_weights(network, temporary / WEIGHTS_FILE)
         record = _record(file, weights, wanted, seed)
         (temporary / IMPORT_FILE).write_text(json.dumps(record, indent=1) + "\n")
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return weights
 
 

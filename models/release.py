@@ -7,12 +7,12 @@ nothing, and it does not sign.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from contract.release import Artifact, ArtifactKind, Release
+from models.whole_folder import whole_folder
 
 RELEASE_FILE = "release.json"
 FILES_FOLDER = "files"
@@ -50,18 +50,14 @@ def write_release(folder: Path, release: Release, files: Iterable[Path]) -> None
     if folder.exists():
         raise ReleaseExistsError(folder)
     by_digest = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in files}
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    (temporary / FILES_FOLDER).mkdir(parents=True)
-    try:
+    with whole_folder(folder) as temporary:
+        (temporary / FILES_FOLDER).mkdir()
         for digest in release.artifacts():
             if digest not in by_digest:
                 raise ReleaseBrokenError(temporary / digest, "a file of the release was not given")
             shutil.copyfile(by_digest[digest], temporary / FILES_FOLDER / digest)
         text = json.dumps(release.model_dump(mode="json"), indent=1)
         (temporary / RELEASE_FILE).write_text(text + "\n")
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_release(folder: Path) -> Release:

@@ -5,9 +5,7 @@ there, and the same release gives the same bytes. It measures nothing, and what 
 decided in ``models.frontier``. Drawing needs no browser, no network and no installed font.
 """
 
-import os
 import re
-import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from contract.measurement import FrontierPoint
 from contract.plan import FULL, HEAD
 from contract.release import Release
 from models.frontier import costs, dominates
+from models.whole_folder import whole_folder
 
 SVG_FILE = "frontier.svg"
 PNG_FILE = "frontier.png"
@@ -127,14 +126,9 @@ def _png(svg: str) -> bytes:
 
 
 def _write_whole(folder: Path, files: Mapping[str, bytes]) -> None:
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
+    with whole_folder(folder) as temporary:
         for name, content in files.items():
             (temporary / name).write_bytes(content)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def rows(release: Release) -> tuple[Row, ...]:
