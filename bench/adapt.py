@@ -11,12 +11,13 @@ goes on. Tiles of the test part that copy a training tile are dropped by the pro
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from contract.measurement import FrontierPoint
 from contract.release import Release
 from models.data import pcb_tiles
-from models.measure import Board, VariantFiles, boards_in, measure_point
+from models.measure import Board, VariantFiles, boards_in, measure_points
 from models.release import FILES_FOLDER, read_release
 
 _SEED = 0
@@ -46,17 +47,19 @@ def measure(
     """Measure every plan that the release names, on the real boards."""
     release = read_release(folder)
     chosen = [p for p in release.points if only in {None, p.variant}]
-    return [
-        measure_point(
-            _files(folder, release, point.variant),
-            point.plan,
-            boards=boards,
-            task="pcb-adapt-real",
-            train_limit=tiles,
-            out_dir=work / "runs",
-        )
-        for point in chosen
-    ]
+    points = measure_points(
+        [(_files(folder, release, point.variant), point.plan) for point in chosen],
+        boards=boards,
+        task="pcb-adapt-real",
+        train_limit=tiles,
+        out_dir=work / "runs",
+        report=_tell,
+    )
+    return list(points)
+
+
+def _tell(name: str, done: int, total: int) -> None:
+    print(f"{done} of {total}: {name}", file=sys.stderr)  # noqa: T201
 
 
 def _files(folder: Path, release: Release, name: str) -> VariantFiles:

@@ -43,11 +43,12 @@ board was used, so the files may be shipped."""
 _LIMITS = """\
 ## What it is not for
 
-The accuracies above hold for the boards that they were measured on; those called `generated`, and
-all of the starter release's, are drawings that no training tile came from. A real line is harder,
-and `docs/benchmarks.md` says by how much. Before fine-tuning, a variant is only a little better
-than chance on a real board: do not serve it untouched. Only the defect kinds that the generator
-draws were seen: open, short, mousebite, spur, spurious copper, pin-hole, missing hole.
+The accuracies above hold for the boards that they were measured on. Those called `generated` are
+drawings that no training tile came from, and from number 1000000 on they are unlike all of those:
+mask colours and a camera that training never saw. That is what a new board is to a network; how far
+it carries to real boards, `docs/benchmarks.md` says. Before fine-tuning, a variant is only a little
+better than chance on a real board: do not serve it untouched. Only the defect kinds that the
+generator draws were seen: open, short, mousebite, spur, spurious copper, pin-hole, missing hole.
 """
 
 

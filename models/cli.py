@@ -6,7 +6,6 @@ line on standard error says why; 2 usage.
 """
 
 import json
-import shutil
 import sys
 from json import JSONDecodeError
 from pathlib import Path
@@ -84,13 +83,12 @@ def generate(
 ) -> None:
     """Draw ok and defect tiles of one generated board into a folder."""
     from models.data.generator.boards import write_board  # noqa: PLC0415
+    from models.whole_folder import whole_folder  # noqa: PLC0415
 
     if out.exists():
         raise FolderExistsError(out)
-    temporary = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    write_board(temporary, board, n_ok=ok, n_defect=defect, px=px, seed=seed)
-    temporary.rename(out)
+    with whole_folder(out) as unfinished:
+        write_board(unfinished, board, n_ok=ok, n_defect=defect, px=px, seed=seed)
     console.print(f"{ok} ok and {defect} defect tiles of board {board} in {out}")
 
 
@@ -155,26 +153,20 @@ def measure_command(
     task: Annotated[str, typer.Option(help="Name of the task, part of every point")] = "pcb-adapt",
 ) -> None:
     """Run the fine-tune program for every plan of a variant on every board; write points."""
-    from models.measure import boards_in, measure_point  # noqa: PLC0415
+    from models.measure import boards_in, measure_points  # noqa: PLC0415
     from models.starter import plans_of  # noqa: PLC0415
     from models.variant import load_variant  # noqa: PLC0415
 
     files = load_variant(folder)
-    plans = plans_of(files.variant.spec, files.variant.blocks)
-    points = []
     with _bar() as report:
-        for done, plan in enumerate(plans):
-            report(f"{files.variant.name}, {plan.title}", done, len(plans))
-            points.append(
-                measure_point(
-                    files,
-                    plan,
-                    boards=boards_in(boards),
-                    task=task,
-                    train_limit=tiles,
-                    out_dir=work,
-                )
-            )
+        points = measure_points(
+            [(files, plan) for plan in plans_of(files.variant.spec, files.variant.blocks)],
+            boards=boards_in(boards),
+            task=task,
+            train_limit=tiles,
+            out_dir=work,
+            report=report,
+        )
     out.write_text(json.dumps([point.model_dump(mode="json") for point in points], indent=1))
     console.print(f"{len(points)} points of {files.variant.name} in {out}")
 

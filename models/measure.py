@@ -78,23 +78,44 @@ def boards_in(folder: Path) -> tuple[Board, ...]:
     return tuple(Board(name=p.name, train_dir=p / "train", test_dir=p / "test") for p in found)
 
 
-def measure_point(
-    files: VariantFiles,
-    plan: Plan,
+def measure_points(
+    plans: Sequence[tuple[VariantFiles, Plan]],
     *,
     boards: Sequence[Board],
     task: str,
     train_limit: int,
     out_dir: Path,
-) -> FrontierPoint:
-    """Run ``plan`` on every board and return the point; raises MeasurementFailedError."""
-    results = []
-    for seed, board in enumerate(boards):
-        job = _job(files, plan, board, seed=seed, train_limit=train_limit, out_dir=out_dir)
-        results.append(run_finetune(job))
-    latency = _latency(files, out_dir)
-    conditions = _conditions(results, boards)
-    return _point(files, plan, task=task, results=results, latency=latency, conditions=conditions)
+    report: Callable[[str, int, int], None],
+) -> tuple[FrontierPoint, ...]:
+    """Run every plan on every board and return a point each; raises MeasurementFailedError.
+
+    The spread between boards that their lower bounds rest on is pooled over all of ``plans``: see
+    `spread_between_boards`. ``report(name, done, total)`` is called before each.
+    """
+    found: list[list[FinetuneResult]] = []
+    for index, (files, plan) in enumerate(plans):
+        report(f"{files.variant.name} {plan.title}", index, len(plans))
+        jobs = (
+            _job(files, plan, board, seed=seed, train_limit=train_limit, out_dir=out_dir)
+            for seed, board in enumerate(boards)
+        )
+        found.append([run_finetune(job) for job in jobs])
+    spread = spread_between_boards([_accuracies(results) for results in found])
+    return tuple(
+        _point(
+            planned,
+            task=task,
+            results=results,
+            latency=_latency(planned[0], out_dir),
+            spread=spread,
+            conditions=_conditions(results, boards, n_points=len(plans)),
+        )
+        for planned, results in zip(plans, found, strict=True)
+    )
+
+
+def _accuracies(results: Sequence[FinetuneResult]) -> list[float]:
+    return [_known(r.balanced_accuracy_after, r) for r in results]
 
 
 def _job(
@@ -174,16 +195,17 @@ def _latency(files: VariantFiles, out_dir: Path) -> dict[str, float]:
 
 
 def _point(
-    files: VariantFiles,
-    plan: Plan,
+    planned: tuple[VariantFiles, Plan],
     *,
     task: str,
     results: Sequence[FinetuneResult],
     latency: dict[str, float],
+    spread: float | None,
     conditions: Conditions,
 ) -> FrontierPoint:
+    files, plan = planned
     variant = files.variant
-    after = [_known(r.balanced_accuracy_after, r) for r in results]
+    after = _accuracies(results)
     before = [_known(r.balanced_accuracy_before, r) for r in results]
     images = sum(r.images_trained for r in results)
     artifacts = {a.sha256: a.length_bytes for a in variant.artifacts_for(plan.scope.cut)}
@@ -192,7 +214,7 @@ def _point(
         plan=plan,
         task=task,
         accuracy_mean=round(statistics.mean(after), 4),
-        accuracy_lower=round(lower_bound(after, results), 4),
+        accuracy_lower=round(lower_bound(after, results, spread), 4),
         accuracy_before=round(statistics.mean(before), 4),
         peak_workload_bytes=max(r.workload_bytes for r in results),
         floor_bytes=max(r.floor_bytes for r in results),
@@ -211,24 +233,42 @@ def _known(value: float | None, result: FinetuneResult) -> float:
     return value
 
 
-def lower_bound(accuracies: Sequence[float], results: Sequence[FinetuneResult]) -> float:
+def spread_between_boards(points: Sequence[Sequence[float]]) -> float | None:
+    """Return the standard deviation between boards, pooled over points; None with one board.
+
+    ``points`` holds the accuracy on each board, the same boards for each. A deviation of a few
+    boards is itself a matter of luck, and whoever then chooses the highest lower bound chooses the
+    luckiest; all points together know it better.
+    """
+    if not points or len(points[0]) < 2:  # noqa: PLR2004  # no spread in one
+        return None
+    return math.sqrt(statistics.mean(statistics.variance(point) for point in points))
+
+
+def lower_bound(
+    accuracies: Sequence[float], results: Sequence[FinetuneResult], spread: float | None
+) -> float:
     """Return the lower end of the 95 % interval of the mean balanced accuracy of a new board.
 
-    Clustered by board: Student's t over the board means, and never narrower than the binomial
-    interval of all test images together. In [0, 1].
+    Clustered by board: Student's t with ``spread``, the standard deviation between boards, and
+    never narrower than the binomial interval of all test images together. Pooling earns no degrees
+    of freedom: the points share their boards. In [0, 1].
     """
     mean = statistics.mean(accuracies)
     n_test = sum(r.n_test for r in results)
     half = _NORMAL_95 * math.sqrt(max(mean * (1 - mean), 1 / max(1, n_test)) / max(1, n_test))
-    if len(accuracies) > 1:
+    if spread is not None:
         t = STUDENT_T_95[min(len(accuracies) - 1, len(STUDENT_T_95)) - 1]
-        half = max(half, t * statistics.stdev(accuracies) / math.sqrt(len(accuracies)))
+        half = max(half, t * spread / math.sqrt(len(accuracies)))
     return max(0.0, mean - half)
 
 
-def _conditions(results: Sequence[FinetuneResult], boards: Sequence[Board]) -> Conditions:
+def _conditions(
+    results: Sequence[FinetuneResult], boards: Sequence[Board], *, n_points: int
+) -> Conditions:
+    pooled = f", spread pooled over {n_points} points" if n_points > 1 else ""
     return Conditions(
-        method="models finetune, a fresh process per board; t interval over boards",
+        method=f"models finetune, a fresh process per board; t interval over boards{pooled}",
         host=f"{os.cpu_count()} cores, {platform.machine()}",
         cpu=cpu_model(),
         versions=results[0].versions,

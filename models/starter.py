@@ -2,11 +2,10 @@
 
 One command from nothing but the generator and DeepPCB, so that the result may be shipped. Every
 stage keeps what it finished, so a stopped run goes on where it was. The boards it measures on are
-generated boards that no training tile comes from.
+generated boards unlike those that training tiles come from, as a factory's own board is.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,18 +17,21 @@ from contract.plan import FULL, HEAD, Plan, Scope
 from contract.release import Release
 from models.card import write_card
 from models.data.generator.boards import write_board
+from models.data.generator.style import FIRST_FAR_BOARD
 from models.data.pool import Pool, PoolRecipe, build_pool
 from models.graphs import export_variant
-from models.measure import VariantFiles, boards_in, measure_point
+from models.light import Light
+from models.measure import VariantFiles, boards_in, measure_points
 from models.networks import build
 from models.networks.registry import NETWORKS, STARTER
 from models.release import ReleaseExistsError, write_release
 from models.train import RECORD_FILE, WEIGHTS_FILE, Recipe, load_weights, train
 from models.variant import INFERENCE_FILE, describe_variant
+from models.whole_folder import whole_folder
 
 TASK = "pcb-adapt"
 CLASSES = ("ok", "defect")
-MEASURE_BOARDS = range(9000, 9005)
+MEASURE_BOARDS = range(FIRST_FAR_BOARD, FIRST_FAR_BOARD + 8)
 MEASURE_TILES_PER_CLASS = 100
 """Both for learning (n = 200) and, other tiles, for testing."""
 
@@ -89,17 +91,29 @@ class Phase:
     px: int
     steps: int
     learning_rate: float = 3e-3
+    light: Light = "near"
+
+
+def _widened(px: int, steps: int) -> Phase:
+    """Return the last phase of every network: light, cameras and masks of all kinds."""
+    return Phase(px=px, steps=steps, learning_rate=2e-3, light="wide")
 
 
 PHASES: dict[str, tuple[Phase, ...]] = {
-    "rx-2xs-064": (Phase(px=64, steps=2500),),
-    "rx-xs-096": (Phase(px=96, steps=1500),),
-    "rx-s-128": (Phase(px=128, steps=1000),),
-    "rx-m-128": (Phase(px=128, steps=1000),),
-    "rx-m-192": (Phase(px=128, steps=1000), Phase(px=192, steps=250, learning_rate=1e-3)),
+    "rx-2xs-064": (Phase(px=64, steps=2500), _widened(64, 600)),
+    "rx-xs-096": (Phase(px=96, steps=2500), _widened(96, 500)),
+    "rx-s-128": (Phase(px=128, steps=2000), _widened(128, 400)),
+    "rx-m-128": (Phase(px=128, steps=2000), _widened(128, 400)),
+    "rx-m-192": (
+        Phase(px=128, steps=1000),
+        Phase(px=192, steps=900, learning_rate=2e-3),
+        _widened(192, 300),
+    ),
     "rx-l-224": (
         Phase(px=128, steps=800),
-        Phase(px=224, steps=200, learning_rate=1e-3),
+        Phase(px=224, steps=650, learning_rate=2e-3),
+        Phase(px=224, steps=450, learning_rate=1e-3),
+        _widened(224, 300),
     ),
 }
 """Small pictures first: most of what a large network learns, it learns as well on them."""
@@ -150,6 +164,7 @@ def train_phases(
         resized = spec.model_copy(update={"input_px": phase.px})
         folder = work / "trained" / f"{spec_hash(resized)[:12]}-{phase.steps}"
         own = replace(recipe, steps=phase.steps, learning_rate=phase.learning_rate)
+        own = replace(own, light=phase.light)
         if not (folder / RECORD_FILE).is_file():
             tell = partial(_tell, report, f"phase {number}")
             train(resized, pool, own, folder, tell, start)
@@ -177,22 +192,18 @@ def measure_variants(
     variants: Sequence[VariantFiles], work: Path, report: Report
 ) -> tuple[FrontierPoint, ...]:
     """Measure every plan of every variant on the boards kept aside."""
-    boards = boards_in(_measure_boards(work))
-    jobs = [(v, p) for v in variants for p in plans_of(v.variant.spec, v.variant.blocks)]
-    points = []
-    for index, (files, plan) in enumerate(jobs):
-        report(f"measure {files.variant.name} {plan.title}", index, len(jobs))
-        points.append(
-            measure_point(
-                files,
-                plan,
-                boards=boards,
-                task=TASK,
-                train_limit=2 * MEASURE_TILES_PER_CLASS,
-                out_dir=work / "measure",
-            )
-        )
-    return tuple(points)
+    return measure_points(
+        [(v, p) for v in variants for p in plans_of(v.variant.spec, v.variant.blocks)],
+        boards=boards_in(_measure_boards(work)),
+        task=TASK,
+        train_limit=2 * MEASURE_TILES_PER_CLASS,
+        out_dir=work / "measure",
+        report=partial(_tell_of_measuring, report),
+    )
+
+
+def _tell_of_measuring(report: Report, name: str, done: int, total: int) -> None:
+    report(f"measure {name}", done, total)
 
 
 def _measure_boards(work: Path) -> Path:
@@ -202,11 +213,10 @@ def _measure_boards(work: Path) -> Path:
         for part in ("train", "test"):
             target = folder / f"generated-{seed}" / part
             if not target.is_dir():
-                temporary = target.with_name(f".{part}")
-                shutil.rmtree(temporary, ignore_errors=True)
                 n = MEASURE_TILES_PER_CLASS
-                write_board(temporary, seed, n_ok=n, n_defect=n, px=224, seed=int(part == "test"))
-                temporary.rename(target)
+                with whole_folder(target) as unfinished:
+                    tile_seed = int(part == "test")
+                    write_board(unfinished, seed, n_ok=n, n_defect=n, px=224, seed=tile_seed)
     return folder
 
 

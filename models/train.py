@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from contract.architecture import ArchitectureSpec, spec_hash
 from models.data.pool import Pool
+from models.light import Light, relight
 from models.metrics import auc, balanced_accuracy
 from models.networks import Network, build
 
@@ -48,6 +49,7 @@ class Recipe:
     warmup_fraction: float = 0.1
     label_smoothing: float = 0.05
     localisation_weight: float = 2.0
+    light: Light = "near"
     evaluate_every: int = 100
     threads: int = 1
     seed: int = 0
@@ -214,7 +216,7 @@ def _batches(
         images = _turned(tiles.images, rows, turns)
         where = torch.from_numpy(_turned(tiles.where, rows, turns))
         labels = torch.from_numpy(tiles.labels[rows])
-        yield _relight(to_network_input(images), rng), labels, where
+        yield relight(to_network_input(images), recipe.light, rng), labels, where
         step += 1
 
 
@@ -226,14 +228,6 @@ def _turned(squares: np.ndarray, rows: np.ndarray, turns: np.ndarray) -> np.ndar
 def _turn(square: np.ndarray, way: int) -> np.ndarray:
     turned = np.rot90(square, way % 4)
     return turned[:, ::-1] if way >= 4 else turned  # noqa: PLR2004  # mirrored after four turns
-
-
-def _relight(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Shift the light and contrast of every picture and channel a little."""
-    shape = (len(images), 3, 1, 1)
-    gain = torch.from_numpy(rng.uniform(0.85, 1.15, shape).astype(np.float32))
-    offset = torch.from_numpy(rng.uniform(-0.1, 0.1, shape).astype(np.float32))
-    return images.mul_(gain).add_(offset).clamp_(-1.0, 1.0)
 
 
 def to_network_input(tiles: np.ndarray) -> Tensor:

@@ -18,8 +18,9 @@ from models.measure import (
     boards_in,
     cpu_model,
     lower_bound,
-    measure_point,
+    measure_points,
     run_finetune,
+    spread_between_boards,
 )
 from tests.models.labs import PX
 from tests.models.points import plan
@@ -31,9 +32,15 @@ accuracies = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
 def measured(files, boards, work, **changes):
     tiny_plan = plan("head", input_px=PX, batch=8, micro_batch=4, epochs=2, **changes)
-    return measure_point(
-        files, tiny_plan, boards=boards, task="pcb-adapt", train_limit=16, out_dir=work
+    (point,) = measure_points(
+        [(files, tiny_plan)],
+        boards=boards,
+        task="pcb-adapt",
+        train_limit=16,
+        out_dir=work,
+        report=lambda *_: None,
     )
+    return point
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +68,7 @@ def test_a_point_is_what_the_boards_together_say(point, work, tiny):
 
     assert len(results) == 2
     assert point.accuracy_mean == round(statistics.mean(after), 4)
-    assert point.accuracy_lower == round(lower_bound(after, results), 4)
+    assert point.accuracy_lower == round(lower_bound(after, results, statistics.stdev(after)), 4)
     assert point.accuracy_before == round(
         statistics.mean(r.balanced_accuracy_before for r in results), 4
     )
@@ -159,17 +166,20 @@ def test_boards_are_found_by_name_and_need_both_parts(tmp_path, boards_folder):
             boards_in(folder)
 
 
-@given(accuracies, st.integers(0, 1000))
-def test_the_lower_bound_is_a_share_and_never_above_the_mean(values, n_test):
-    bound = lower_bound(values, [result(n_test)] * len(values))
+spreads = st.none() | st.floats(0, 0.5)
+
+
+@given(accuracies, st.integers(0, 1000), spreads)
+def test_the_lower_bound_is_a_share_and_never_above_the_mean(values, n_test, spread):
+    bound = lower_bound(values, [result(n_test)] * len(values), spread)
 
     assert 0.0 <= bound <= statistics.mean(values)
 
 
-@given(st.floats(0.05, 1.0), st.integers(1, 30), st.integers(1, 20))
-def test_more_boards_of_equal_accuracy_bring_the_bound_closer(accuracy, boards, n_test):
+@given(st.floats(0.05, 1.0), st.integers(2, 30), st.integers(1, 20), spreads)
+def test_more_boards_bring_the_bound_closer(accuracy, boards, n_test, spread):
     def bound(n):
-        return lower_bound([accuracy] * n, [result(n_test)] * n)
+        return lower_bound([accuracy] * n, [result(n_test)] * n, spread)
 
     assert bound(boards) <= bound(2 * boards)
 
@@ -179,17 +189,42 @@ def test_boards_that_differ_more_widen_the_interval(mean, one, other):
     near, far = sorted((one, other))
 
     def bound(spread):
-        return lower_bound([mean - spread, mean + spread, mean], [result()] * 3)
+        return lower_bound([mean] * 3, [result()] * 3, spread)
 
     assert bound(far) <= bound(near) + 1e-12
 
 
-def test_two_boards_use_students_t():
-    found = lower_bound([0.90, 0.94], [result(10_000)] * 2)
-    half = 12.706 * statistics.stdev([0.90, 0.94]) / math.sqrt(2)
+@given(accuracies, st.floats(0, 0.5), st.floats(0, 0.5))
+def test_on_the_same_boards_the_higher_mean_has_the_higher_bound(values, gain, spread):
+    """Only where the interval is that between boards: the binomial one widens towards a half."""
+    results = [result(10**9)] * len(values)
+    better = [value + gain * (1 - value) for value in values]
 
-    assert found == pytest.approx(0.92 - half)
+    assert lower_bound(values, results, spread) <= lower_bound(better, results, spread) + 1e-4
+
+
+def test_two_boards_use_students_t():
+    spread = statistics.stdev([0.90, 0.94])
+    found = lower_bound([0.90, 0.94], [result(10_000)] * 2, spread)
+
+    assert found == pytest.approx(0.92 - 12.706 * spread / math.sqrt(2))
+
+
+def test_the_spread_of_one_point_is_its_boards_own():
+    assert spread_between_boards([[0.6, 0.7, 0.9]]) == statistics.stdev([0.6, 0.7, 0.9])
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=9))
+def test_a_pooled_spread_lies_between_the_smallest_and_the_largest(points):
+    own = [statistics.stdev(point) for point in points]
+
+    assert min(own) - 1e-9 <= spread_between_boards(points) <= max(own) + 1e-9
+
+
+@pytest.mark.parametrize("points", [[], [[0.7]], [[0.7], [0.9]]])
+def test_one_board_says_nothing_of_the_spread(points):
+    assert spread_between_boards(points) is None
 
 
 def test_one_perfect_board_is_not_certainty():
-    assert lower_bound([1.0], [result(40)]) < 0.97
+    assert lower_bound([1.0], [result(40)], None) < 0.97

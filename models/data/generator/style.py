@@ -14,6 +14,13 @@ from models.data.generator.geometry import chance
 
 _BOARD_STREAM = 0xB0A2D
 
+FIRST_FAR_BOARD = 1_000_000
+"""Board seeds from here on are unlike all others: mask colours and a camera of their own.
+
+Training draws none of them, so that a network meets on them what it meets in a factory: a kind of
+photograph that it has never seen.
+"""
+
 Colour = tuple[float, float, float]
 
 # Substrate and copper as seen through the mask; the greens were read off real photographs.
@@ -32,6 +39,13 @@ _OTHERS: tuple[tuple[Colour, Colour], ...] = (
     ((92, 84, 20), (150, 136, 44)),
     ((170, 168, 160), (206, 204, 196)),
     ((70, 58, 30), (190, 120, 70)),
+)
+# Masks that no board near the training ones wears.
+_FAR_COLOURS: tuple[tuple[Colour, Colour], ...] = (
+    ((52, 20, 74), (104, 52, 138)),
+    ((0, 52, 62), (14, 112, 124)),
+    ((128, 52, 12), (206, 112, 44)),
+    ((44, 46, 66), (98, 102, 128)),
 )
 _GREEN_SHARE = 0.75
 _USUAL_GREEN_SHARE = 0.5
@@ -88,7 +102,10 @@ class BoardStyle:
 def board_style(board_seed: int) -> BoardStyle:
     """Return the style of a board; the same seed gives the same board everywhere."""
     rng = np.random.default_rng((_BOARD_STREAM, board_seed))
-    return BoardStyle(**_colours(rng), **_design(rng), **_camera(rng))  # type: ignore[arg-type]
+    fields = {**_colours(rng), **_design(rng), **_camera(rng)}
+    if board_seed >= FIRST_FAR_BOARD:
+        fields |= {**_far_colours(rng), **_far_camera(rng)}
+    return BoardStyle(**fields)  # type: ignore[arg-type]
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -160,4 +177,25 @@ def _camera(rng: np.random.Generator) -> dict[str, object]:
         "jpeg_quality": int(rng.integers(60, 98)),
         "speck_rate": float(rng.choice((0.0, 0.5, 3.0))),
         "flat_defects": float(rng.choice((0.3, 0.9))),
+    }
+
+
+def _far_colours(rng: np.random.Generator) -> dict[str, object]:
+    substrate, copper = _FAR_COLOURS[int(rng.integers(len(_FAR_COLOURS)))]
+    return {
+        "substrate": _around(rng, substrate, 0.15),
+        "copper": _around(rng, copper, 0.15),
+        "white_balance": tuple(float(gain) for gain in rng.normal(1.0, 0.1, 3)),
+    }
+
+
+def _far_camera(rng: np.random.Generator) -> dict[str, object]:
+    dark = chance(rng, 0.5)
+    return {
+        "gradient": _uniform(rng, 0.2, 0.4),
+        "exposure": _uniform(rng, 0.5, 0.75) if dark else _uniform(rng, 1.35, 1.7),
+        "blur_px": _uniform(rng, 0.9, 1.6),
+        "noise": _uniform(rng, 6.0, 10.0),
+        "grain": _uniform(rng, 3.0, 5.0),
+        "jpeg_quality": int(rng.integers(35, 60)),
     }
