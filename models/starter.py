@@ -163,8 +163,9 @@ def train_phases(
     for number, phase in enumerate(phases, start=1):
         resized = spec.model_copy(update={"input_px": phase.px})
         folder = work / "trained" / f"{spec_hash(resized)[:12]}-{phase.steps}"
-        own = replace(recipe, steps=phase.steps, learning_rate=phase.learning_rate)
-        own = replace(own, light=phase.light)
+        own = replace(
+            recipe, steps=phase.steps, learning_rate=phase.learning_rate, light=phase.light
+        )
         if not (folder / RECORD_FILE).is_file():
             tell = partial(_tell, report, f"phase {number}")
             train(resized, pool, own, folder, tell, start)
