@@ -15,6 +15,7 @@ from contract.decision import Action
 from contract.measurement import FrontierPoint
 from contract.policy import Fallback
 from contract.release import Variant
+from contract.rules import BoxRules
 
 NEXT_POLL_HEADER = "Paretofleet-Next-Poll-S"
 
@@ -42,5 +43,6 @@ class DesiredState(Message):
     accuracy_floor: Fraction
     fallback: Fallback
     images_may_leave: bool
+    rules: BoxRules = BoxRules()
     why: Text
     next_better: Text

@@ -1,18 +1,20 @@
 """What an operator wants of the boxes that a selector names."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.base import ByteCount, Fraction, Labels, Milliseconds, Name, OperatorInput
+from contract.rules import RuleFields
 
 Objective = Literal[
     "max_accuracy", "min_train_bytes", "min_train_seconds", "min_latency", "min_artifact_bytes"
 ]
-Fallback = Literal["never", "nothing_fits", "on_failure"]
+Fallback = Literal["never", "nothing_fits", "on_failure", "low_confidence"]
+"""When the cloud may be asked; each word includes the ones before it."""
 
 
-class PolicyBody(OperatorInput):
+class PolicyBody(RuleFields, OperatorInput):
     """One version of a policy.
 
     ``selector``: a box matches when it carries every label named; the empty selector matches all.
@@ -20,7 +22,8 @@ class PolicyBody(OperatorInput):
     name. ``accuracy_floor`` is compared with the *lower* bound of a point. ``objective`` is an
     order: points are compared by the first word, then by the next; accuracies closer than
     ``accuracy_step`` count as equal there. A running box switches within a release only when
-    accuracy grows by more than ``hysteresis`` or its point no longer fits.
+    accuracy grows by more than ``hysteresis`` or its point no longer fits. What a box decides by
+    itself is said by the fields of ``contract.rules``.
     """
 
     selector: Labels = Field(default_factory=dict)
@@ -39,6 +42,17 @@ class PolicyBody(OperatorInput):
     hysteresis: Fraction = 0.01
     fallback: Fallback = "nothing_fits"
     images_may_leave: bool = False
+
+    @model_validator(mode="after")
+    def _low_confidence_has_one_promise(self) -> Self:
+        promises = [p for p in (self.max_risk, self.max_offload) if p is not None]
+        if self.fallback == "low_confidence" and len(promises) != 1:
+            message = "the fallback low_confidence needs either max_risk or max_offload"
+            raise ValueError(message)
+        if self.fallback != "low_confidence" and promises:
+            message = "max_risk and max_offload need the fallback low_confidence"
+            raise ValueError(message)
+        return self
 
 
 class PolicyCreate(PolicyBody):

@@ -9,6 +9,7 @@ from contract.desired import Assignment, DesiredState
 from contract.device import BudgetTerm
 from contract.policy import Fallback
 from contract.release import Release
+from contract.rules import BoxRules, rules_of
 
 JITTER_SPAN = 0.5
 BUDGET_CHANGE_THAT_COUNTS = 0.05
@@ -28,6 +29,7 @@ class State(Message):
     accuracy_floor: Fraction
     fallback: Fallback
     images_may_leave: bool
+    rules: BoxRules = BoxRules()
     why: str
     next_better: str
 
@@ -46,6 +48,7 @@ def state_of(decision: Decision, decision_id: str, policy: PolicyInForce) -> Sta
         accuracy_floor=policy.body.accuracy_floor,
         fallback=policy.body.fallback,
         images_may_leave=policy.body.images_may_leave,
+        rules=rules_of(policy.body),
         why=decision.why,
         next_better=decision.next_better,
     )
@@ -66,6 +69,7 @@ def state_without_decision(policy: PolicyInForce | None, release: Release | None
         accuracy_floor=body.accuracy_floor if body else 0.5,
         fallback=body.fallback if body else "never",
         images_may_leave=body.images_may_leave if body else False,
+        rules=rules_of(body) if body else BoxRules(),
         why=f"{missing} The box keeps what it has.",
         next_better="",
     )
@@ -105,6 +109,7 @@ def desired_state(state: State, generation: int, release: Release | None) -> Des
         accuracy_floor=state.accuracy_floor,
         fallback=state.fallback,
         images_may_leave=state.images_may_leave,
+        rules=state.rules,
         why=state.why,
         next_better=state.next_better,
     )

@@ -24,6 +24,7 @@ MESSAGES: dict[str, type[Any]] = {
     "decision": Decision,
     "desired-cloud": DesiredState,
     "desired-idle": DesiredState,
+    "desired-rules": DesiredState,
     "desired-train": DesiredState,
     "observation": Observation,
     "prediction": Prediction,
@@ -32,9 +33,14 @@ MESSAGES: dict[str, type[Any]] = {
     "registration": Registration,
     "release": Release,
     "report-batch": ReportBatch,
+    "report-batch-quality": ReportBatch,
     "report-receipts": ReportReceipts,
 }
-OPERATOR_INPUT: dict[str, type[Any]] = {"policy-body": PolicyBody, "policy-create": PolicyCreate}
+OPERATOR_INPUT: dict[str, type[Any]] = {
+    "policy-body": PolicyBody,
+    "policy-create": PolicyCreate,
+    "policy-rules": PolicyCreate,
+}
 BETWEEN_PROGRAMS: dict[str, type[Any]] = {
     "finetune-job": FinetuneJob,
     "finetune-progress": FinetuneProgress,

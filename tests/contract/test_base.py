@@ -102,7 +102,10 @@ def test_a_value_cannot_be_changed_once_made(kind):
 
 def _is_free_table(place):
     """Say whether the object holds the sender's own keys: labels, versions, counts."""
-    tables = {"labels", "versions", "lineage", "counts", "fields", "terms", "probabilities"}
+    tables = {
+        *("labels", "versions", "lineage", "counts", "fields", "terms", "probabilities"),
+        *("cloud_reasons", "class_counts", "findings"),
+    }
     return bool(place) and place[-1] in tables
 
 
