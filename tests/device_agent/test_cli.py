@@ -10,7 +10,8 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from device_agent.cli import app, parse_labels
+from device_agent.cli import app
+from device_agent.commands.options import parse_labels
 from device_agent.log import configure_logging
 from device_agent.settings import AgentSettings
 from tests.device_agent.conftest import image_bytes
