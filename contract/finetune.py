@@ -23,6 +23,9 @@ EXIT_STOPPED = 143
 RESULT_FILE = "result.json"
 MODEL_FILE = "model.onnx"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+SCORES_FILE = "scores.json"
+SEEN_FILE = "seen.txt"
+MOST_SCORES = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,8 @@ class FinetuneJob:
     near-duplicates together); with ``test_dir`` the test part is that folder instead and
     ``data_dir`` is split 75/25. ``train_limit`` bounds training plus validation images.
     ``max_steps`` ends early: two steps are the dry run that proves the memory. ``dropout`` is the
-    variant's rate, used where the training graph has a ``dropout_mask`` input.
+    variant's rate, used where the training graph has a ``dropout_mask`` input. ``rival_path`` is a
+    model to score beside the new one, on the test images that its ``rival_seen_path`` lacks.
     """
 
     job_id: str
@@ -60,6 +64,8 @@ class FinetuneJob:
     train_limit: int | None = None
     max_steps: int | None = None
     ram_cap_bytes: int | None = None
+    rival_path: str | None = None
+    rival_seen_path: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +89,8 @@ class FinetuneResult:
     """The result file. Accuracies are balanced; ``*_lower`` is the 95 % lower bound (see method).
 
     ``floor_bytes`` is RSS after the imports, ``peak_rss_bytes`` the process's high-water mark,
-    ``workload_bytes`` the difference. ``train_seconds`` covers the optimisation steps alone.
+    ``workload_bytes`` the difference. ``train_seconds`` covers the optimisation steps alone. The
+    job's rival and the new model (``*_against_rival``) were scored on the same ``n_rival`` images.
     """
 
     job_id: str
@@ -110,5 +117,26 @@ class FinetuneResult:
     train_seconds: float = 0.0
     latency_ms: float | None = None
     model_sha256: str | None = None
+    balanced_accuracy_rival: float | None = None
+    balanced_accuracy_against_rival: float | None = None
+    n_rival: int = 0
     cap_kinds: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+
+
+Score = tuple[int, int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneScores:
+    """The scores file: the delivered model's answers to the images that it did not train on.
+
+    A score is the true class and the predicted class (indices into the job's ``classes``), and the
+    probability of the predicted one. The checkpoint was chosen on ``validation``; ``test`` had no
+    part in any choice. Each part holds at most ``MOST_SCORES`` images, drawn by the job's seed with
+    the classes in their shares.
+    """
+
+    model_sha256: str
+    validation: list[Score]
+    test: list[Score]

@@ -5,6 +5,7 @@ from typing import Literal
 from contract.architecture import ArchitectureSpec
 from contract.base import ByteCount, Label, Message, Name, Positive, Sha256, Text, Version
 from contract.measurement import FrontierPoint
+from contract.reference import ReferenceStatistics
 
 ArtifactKind = Literal["weights", "inference", "train_graph"]
 
@@ -32,7 +33,10 @@ class TrainGraph(Message):
 
 
 class Variant(Message):
-    """A network with weights: spec, artifacts and lineage."""
+    """A network with weights: spec, artifacts and lineage.
+
+    ``reference`` says how the images that it was trained on look; None where nobody measured it.
+    """
 
     name: Name
     spec: ArchitectureSpec
@@ -43,6 +47,7 @@ class Variant(Message):
     inference: Artifact
     train_graphs: tuple[TrainGraph, ...]
     lineage: dict[Label, Text]
+    reference: ReferenceStatistics | None = None
 
     def artifacts_for(self, cut: str) -> tuple[Artifact, ...]:
         """Return the files a box needs to train ``cut``; raises KeyError for an unknown cut."""

@@ -15,6 +15,28 @@ def same_work(one: Assignment | None, other: Assignment | None) -> bool:
     return one.point.key == other.point.key and one.variant == other.variant
 
 
+def stays_rolled_back(state: BoxState, desired: DesiredState) -> bool:
+    """Return whether ``desired`` is what the box was rolled back under.
+
+    A new generation is a new order, unless all that it changes is the budget: that is this box's
+    own memory coming back as an echo, and must not bring back a model that was set aside.
+    """
+    if state.step != "rolled_back" or state.rollback is None or state.desired is None:
+        return False
+    known = state.desired
+    if not same_work(known.assignment, desired.assignment) or known.action != desired.action:
+        return False
+    return known.generation == desired.generation or _only_the_budget_moved(known, desired)
+
+
+def _only_the_budget_moved(known: DesiredState, desired: DesiredState) -> bool:
+    before, after = known.assignment, desired.assignment
+    if before is None or after is None or before.budget_bytes == after.budget_bytes:
+        return False
+    circumstances = {"generation", "decision_id", "assignment", "why", "next_better"}
+    return known.model_dump(exclude=circumstances) == desired.model_dump(exclude=circumstances)
+
+
 def absorb(
     state: BoxState,
     desired: DesiredState,
@@ -25,22 +47,43 @@ def absorb(
     """Return the state that takes ``desired`` in; raises NonsenseError.
 
     Work under way goes on when only its circumstances changed; a model that already is what is
-    asked for stays active; everything else begins a new task.
+    asked for stays active; a box that was rolled back stays so until the orders change;
+    everything else begins a new task.
     """
     if (desired.action == "train") != (desired.assignment is not None):
         raise NonsenseError("the poll", f"action {desired.action} does not match its assignment")
     told = {"desired": desired, "etag": etag}
     before = state.desired.assignment if state.desired else None
-    if (
+    goes_on = (
         desired.action == "train"
         and state.step in WORKING
         and same_work(before, desired.assignment)
-    ):
+    )
+    if goes_on or stays_rolled_back(state, desired):
         return state.model_copy(update=told)
-    fresh: dict[str, object] = {
-        "task_id": new_task(), "starts": 0, "attempts": 0, "result": None, "data_key": None,
+    return advance(state, _event(desired, active), **told, **fresh_task(new_task()))
+
+
+def undone(state: BoxState, active: Manifest | None, new_task: Callable[[], str]) -> BoxState:
+    """Return the state after a rollback was taken back and ``active`` is the model again.
+
+    A task that the rollback cut short keeps its name: its downloads, checkpoint and result count.
+    """
+    freed = state.model_copy(update={"rollback": None})
+    if state.desired is None or state.rollback is None:
+        return freed
+    event = _event(state.desired, active)
+    if event == "told_train" and state.rollback.was_working:
+        return advance(freed, event)
+    return advance(freed, event, **fresh_task(new_task()))
+
+
+def fresh_task(task_id: str) -> dict[str, object]:
+    """Return the fields of a task of which nothing is done yet."""
+    return {
+        "task_id": task_id, "starts": 0, "attempts": 0, "result": None, "data_key": None,
+        "micro_batch": None, "rollback": None, "retraining": None, "put_off": None,
     }  # fmt: skip
-    return advance(state, _event(desired, active), **told, **fresh)
 
 
 def _event(desired: DesiredState, active: Manifest | None) -> Event:
@@ -52,8 +95,9 @@ def _event(desired: DesiredState, active: Manifest | None) -> Event:
 
 
 def _is_active(desired: DesiredState, active: Manifest | None) -> bool:
+    """Return whether ``active`` is what is asked for; one of unknown accuracy meets no floor."""
     assignment = desired.assignment
-    if assignment is None or active is None:
+    if assignment is None or active is None or active.balanced_accuracy is None:
         return False
     wanted = {a.sha256 for a in assignment.variant.artifacts_for(assignment.point.plan.scope.cut)}
     return (

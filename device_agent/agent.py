@@ -5,22 +5,22 @@ kill at any point costs at most the step under way.
 """
 
 import uuid
-from datetime import timedelta
 
 import structlog
 
 from contract.device import DeviceProfile
-from contract.report import OutcomeBody, ProfileBody, Report, ReportBatch
+from contract.report import OutcomeBody, ProfileBody
 from device_agent.absorb import absorb, same_work
-from device_agent.backoff import backoff_s, told_wait_s
+from device_agent.again import begin_again, closed_reason, put_off, training_noted, with_drift
+from device_agent.backoff import backoff_s, busy_wait_s, told_wait_s
 from device_agent.box import Box
+from device_agent.calibration_watch import watch_calibration
 from device_agent.client import Poll
 from device_agent.data_check import data_trouble
 from device_agent.enrol import own_identity, register, register_again
 from device_agent.errors import (
     AgentError,
     DataUnusableError,
-    RefusedError,
     RejectedError,
     ServerAwayError,
     ServerBusyError,
@@ -28,14 +28,18 @@ from device_agent.errors import (
     SupersededError,
     TokenRefusedError,
 )
-from device_agent.outbox import BATCH
+from device_agent.paths import note_heard
 from device_agent.profile import profile_changed
+from device_agent.request import drop_request, has_request, read_request
+from device_agent.rollback import obey
+from device_agent.sending import BATCHES_A_ROUND, send_all, send_quietly
 from device_agent.shelf import Manifest
 from device_agent.state import SETTLED, WORKING, BoxState, Step, advance
 from device_agent.steps import (
     MOST_ATTEMPTS,
     MOST_STARTS,
     STEPS,
+    DeferredError,
     RejectStep,
     RetryLaterStep,
     RetryStep,
@@ -43,17 +47,16 @@ from device_agent.steps import (
     reject,
     still_active,
     told,
-    train,
     with_seen_floor,
 )
 from device_agent.summary import InferenceWindow
+from device_agent.train_step import train
 
 log = structlog.get_logger()
 _ROUNDS = 12
 _TRIES = 4
-_PROFILE_EVERY = timedelta(hours=24)
+_PROFILE_EVERY_S = 24 * 3600.0
 _ATTENTION_S = 10.0
-_NEVER_TAKEN = {400, 413, 422}
 
 
 class Agent:
@@ -64,8 +67,10 @@ class Agent:
         self.state = box.store.load()
         self.window = InferenceWindow(box.world.now())
         self._next_poll_at = 0.0
+        self._profiled_at_s = box.world.monotonic()
         self._poll_s = box.settings.poll_s
         self._newer: Poll | None = None
+        self._most_batches: int | None = None
         self._data_trouble: DataUnusableError | None = None
 
     def run_once(self) -> Step:
@@ -94,6 +99,8 @@ class Agent:
                 return self.state.step
             if self._task() == before:
                 break
+        if self.state.put_off is not None:
+            raise DeferredError(self.state.put_off)
         outcome = self.state.outcome
         reason = outcome.reason if outcome else f"the box is still {self.state.step}"
         message = f"{outcome.status if outcome else 'unsettled'}: {reason}"
@@ -103,12 +110,13 @@ class Agent:
         return (self.state.task_id, self.state.step)
 
     def _cycle_patiently(self) -> None:
-        failures = 0
+        failures = turned_away = 0
         while True:
             try:
                 return self.cycle()
             except ServerBusyError as exc:
-                pause_s = told_wait_s(exc.retry_after_s, self.box.world.chance)
+                turned_away += 1
+                pause_s = busy_wait_s(exc.retry_after_s, turned_away, self.box.world.chance)
             except (ServerAwayError, RetryStep) as exc:
                 failures += 1
                 if failures >= _TRIES:
@@ -120,14 +128,16 @@ class Agent:
 
     def run_forever(self) -> None:
         """Go round until stopped. Trouble is logged, reported where it can be, and waited out."""
-        failures = 0
+        failures = turned_away = 0
+        self._most_batches = BATCHES_A_ROUND
         while not self.box.world.stop.is_set():
             try:
                 self.cycle()
-                failures = 0
+                failures = turned_away = 0
                 pause_s = told_wait_s(self._poll_s, self.box.world.chance)
             except ServerBusyError as exc:
-                pause_s = told_wait_s(exc.retry_after_s, self.box.world.chance)
+                turned_away += 1
+                pause_s = busy_wait_s(exc.retry_after_s, turned_away, self.box.world.chance)
             except StoppedError:
                 break
             except AgentError as exc:
@@ -138,7 +148,7 @@ class Agent:
         self.close()
 
     def _pause_after(self, exc: AgentError, failures: int) -> float:
-        pause_s = backoff_s(failures, self.box.world.chance)
+        pause_s = backoff_s(failures, self.box.world.chance, pace_s=self._poll_s)
         return pause_s if isinstance(exc, ServerAwayError) else max(pause_s, _ATTENTION_S)
 
     def close(self) -> None:
@@ -149,12 +159,14 @@ class Agent:
         """Once round. Reports are sent even when the work failed; the first trouble is raised."""
         if self.box.world.stop.is_set():
             raise StoppedError
+        self._heed_request()
         profile = with_seen_floor(self.box.take_profile(), self.state)
         self._note_data(profile)
         self._enrol(profile)
         self._note_profile(profile)
         self._roll_window()
         away = self._listen(profile)
+        self.state = begin_again(self.box, self.state, profile)
         try:
             self._work()
         except (StoppedError, ServerAwayError, ServerBusyError):
@@ -163,6 +175,7 @@ class Agent:
             self.box.event(f"{self.state.task_id}/{self.state.attempts}", exc.name, str(exc))
             self._send_quietly()
             raise
+        watch_calibration(self.box, self.state.desired, self.window)
         if away is not None:
             raise away
         self._send()
@@ -171,6 +184,20 @@ class Agent:
         self.box.store.save(state)
         self.state = state
         self.box.world.mark(f"saved {state.step}")
+
+    def _heed_request(self) -> None:
+        """Enter a rollback that was asked for into links, reports and state; needs no network."""
+        if not has_request(self.box.paths):
+            return
+        request = read_request(self.box.paths)
+        if request is not None:
+            done = obey(request, self.state, self.box.shelf)
+            self.box.world.mark("rollback switched")
+            for name, body in done.reports:
+                self.box.report(name, body)
+            self._save(done.state)
+        drop_request(self.box.paths, request)
+        self.box.world.mark("rollback done")
 
     def _enrol(self, profile: DeviceProfile) -> None:
         identity = self.box.store.identity() or register(self.box, profile)
@@ -187,13 +214,14 @@ class Agent:
         self._save(self.state.model_copy(update={"etag": None}))
 
     def _note_profile(self, profile: DeviceProfile) -> None:
-        now = self.box.world.now()
-        then = self.state.profiled_at
-        fresh = then is not None and timedelta(0) <= now - then < _PROFILE_EVERY
-        if fresh and not profile_changed(self.state.profile, profile):
+        """Report the profile when it has changed, and once a day by the clock that never jumps."""
+        spent_s = self.box.world.monotonic() - self._profiled_at_s
+        if spent_s < _PROFILE_EVERY_S and not profile_changed(self.state.profile, profile):
             return
+        self._profiled_at_s = self.box.world.monotonic()
         self.box.report(f"profile/{uuid.uuid4()}", ProfileBody(profile=profile))
-        self._save(self.state.model_copy(update={"profile": profile, "profiled_at": now}))
+        facts = {"profile": profile, "profiled_at": self.box.world.now()}
+        self._save(self.state.model_copy(update=facts))
         self._send_quietly()
 
     def _listen(self, profile: DeviceProfile) -> AgentError | None:
@@ -214,6 +242,7 @@ class Agent:
             poll = self.box.client.desired(self.state.etag)
         except SupersededError:
             poll = self.box.client.desired(None)
+        note_heard(self.box.paths)
         self._poll_s = poll.next_poll_s or self.box.settings.poll_s
         self._next_poll_at = self.box.world.monotonic() + self._poll_s
         return poll
@@ -221,7 +250,7 @@ class Agent:
     def _take_in(self, poll: Poll) -> None:
         if poll.desired is None:
             return
-        active = self.box.shelf.active()
+        active = self.box.shelf.whole_active()
         state = absorb(self.state, poll.desired, poll.etag, active, lambda: str(uuid.uuid4()))
         log.info(
             "told", action=poll.desired.action, generation=poll.desired.generation,
@@ -234,7 +263,7 @@ class Agent:
         self._save(state)
 
     def _work(self) -> None:
-        while self.state.step in WORKING:
+        while self._may_work():
             try:
                 self._save(self._with_newest_orders(self._step()))
                 self._heed_late_orders()
@@ -251,11 +280,21 @@ class Agent:
         if self.state.step in (*SETTLED, "rejected"):
             clear(self.box, self.state)
 
+    def _may_work(self) -> bool:
+        """Return whether there is work that neither the line nor the policy puts off."""
+        self._heed_request()
+        if self.state.step not in WORKING:
+            return False
+        self.state = put_off(self.box, self.state)
+        return self.state.put_off is None
+
     def _heed_newer_orders(self) -> None:
         """Take in the orders that stopped the training; raise when a signal did."""
         self._save(self.state.model_copy(update={"starts": self.state.starts - 1}))
         if self._newer is None:
-            raise StoppedError
+            if self.box.world.stop.is_set() or not self._is_called_off():
+                raise StoppedError
+            return
         newer, self._newer = self._newer, None
         self._take_in(newer)
 
@@ -278,14 +317,19 @@ class Agent:
             raise ServerAwayError(message)
 
     def _step(self) -> BoxState:
-        if self.state.step != "fetched":
+        if self.state.step != "verified":
             return STEPS[self.state.step](self.box, self.state)
         if self.state.starts >= MOST_STARTS:
             message = f"training was begun {MOST_STARTS} times and never ended"
             raise RejectStep("refused", message)
         self._newer = None
-        self._save(self.state.model_copy(update={"starts": self.state.starts + 1}))
-        return train(self.box, self.state, self._interrupted)
+        noted = training_noted(self.box, self.state.profile)
+        self._save(self.state.model_copy(update={"starts": self.state.starts + 1, **noted}))
+        try:
+            return train(self.box, self.state, self._interrupted)
+        except DeferredError:
+            self._save(self.state.model_copy(update={"starts": self.state.starts - 1}))
+            raise
 
     def _count_attempt(self, exc: RetryStep) -> None:
         attempts = self.state.attempts + 1
@@ -298,7 +342,8 @@ class Agent:
 
     def _interrupted(self) -> bool:
         """Return whether a signal or newer orders end the training; polls when it is time."""
-        if self.box.world.stop.is_set():
+        self.box.world.alive()
+        if self.box.world.stop.is_set() or self._is_called_off():
             return True
         if self.box.world.monotonic() < self._next_poll_at:
             return False
@@ -310,6 +355,9 @@ class Agent:
             log.warning(exc.name, reason=str(exc), during="training")
             return False
         return self._is_newer(poll)
+
+    def _is_called_off(self) -> bool:
+        return has_request(self.box.paths) or closed_reason(self.box, self.state) is not None
 
     def _is_newer(self, poll: Poll) -> bool:
         if poll.desired is None:
@@ -330,48 +378,17 @@ class Agent:
         self.box.event(str(uuid.uuid4()), self._data_trouble.name, str(self._data_trouble))
 
     def _roll_window(self, *, force: bool = False) -> None:
+        watch_calibration(self.box, self.state.desired, self.window)
         body = self.window.roll(self.box.world.now(), force=force)
         if body is not None:
             self.box.report(f"summary/{uuid.uuid4()}", body)
+            self.state = with_drift(self.box, self.state, body)
 
     def _send(self) -> None:
-        """Upload everything, in order; raises what the server makes of it.
-
-        A batch that the server will never take is sent one by one, and the report that it refuses
-        is given up: it must not hold up the others for ever.
-        """
-        limit = BATCH
-        while (batch := self.box.outbox.batch(limit)) is not None:
-            try:
-                self._send_batch(batch)
-            except RefusedError as exc:
-                if exc.status not in _NEVER_TAKEN:
-                    raise
-                if len(batch.reports) == 1:
-                    self._give_up(batch.reports[0], exc)
-                limit = 1
-
-    def _send_batch(self, batch: ReportBatch) -> None:
-        keys = [report.key for report in batch.reports]
-        self.box.outbox.mark_tried(keys)
-        receipts = self.box.client.send(batch)
-        self.box.world.mark("reports sent")
-        stored = [r.key for r in receipts.receipts if r.key in keys]
-        if not stored:
-            message = "the server acknowledged none of the reports; they are kept"
-            raise ServerAwayError(message)
-        self.box.outbox.acknowledge(stored)
-        self.box.world.mark("reports acknowledged")
-
-    def _give_up(self, report: Report, exc: RefusedError) -> None:
-        log.error("report_refused", key=report.key, kind=report.body.kind, reason=str(exc))
-        self.box.outbox.acknowledge([report.key])
+        send_all(self.box, self._most_batches)
 
     def _send_quietly(self) -> None:
-        try:
-            self._send()
-        except AgentError as exc:
-            log.warning(exc.name, reason=str(exc), kept=len(self.box.outbox))
+        send_quietly(self.box, self._most_batches)
 
 
 def _at_once(state: BoxState, active: Manifest | None) -> OutcomeBody | None:

@@ -1,8 +1,9 @@
 """Puts a box together from its settings: the only place that opens files, sockets and databases."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import httpx2
 import psutil
@@ -10,21 +11,25 @@ import psutil
 from contract.desired import DesiredState
 from contract.device import DeviceProfile
 from contract.finetune import FinetuneProgress
-from contract.inference import Prediction
 from device_agent.agent import Agent
+from device_agent.audit import Audit
 from device_agent.box import Box, TryModel, try_model_in_child
+from device_agent.calibration_store import Calibrations
 from device_agent.cap_probe import probe_cap_kinds
+from device_agent.care import Care, Nobody, Witness
 from device_agent.client import ServerClient, open_http
-from device_agent.errors import NotLetInError
+from device_agent.cloud_line import open_line
+from device_agent.engines import Engines, threads_for
 from device_agent.fetch import Cache
-from device_agent.images import for_the_cloud
+from device_agent.look_child import Look, look_in_child
 from device_agent.outbox import Outbox
 from device_agent.paths import StatePaths, lock_state
 from device_agent.predict import Predictor
+from device_agent.processor import usable_cores
 from device_agent.profile import Survey, take_profile
-from device_agent.serve import LocalServer
+from device_agent.rollback import after_failures
 from device_agent.settings import AgentSettings
-from device_agent.shelf import Shelf
+from device_agent.shelf import Manifest, Shelf
 from device_agent.state import StateStore
 from device_agent.trainer import Trainer, TrainerLimits
 from device_agent.world import World
@@ -46,6 +51,7 @@ def open_agent(  # noqa: PLR0913 - the seams that tests and main fill
     profile: Callable[[], DeviceProfile] | None = None,
     try_model: TryModel = try_model_in_child,
     on_progress: Callable[[FinetuneProgress], None] = _ignore,
+    look_at_data: Look = look_in_child,
 ) -> Iterator[Agent]:
     """Yield an agent that holds its state directory; raises StateError when another has it."""
     paths = StatePaths(settings.state)
@@ -66,12 +72,13 @@ def open_agent(  # noqa: PLR0913 - the seams that tests and main fill
             shelf=Shelf(paths),
             cache=Cache(paths.cache),
             outbox=outbox,
-            client=ServerClient(http, monotonic=world.monotonic),
+            client=ServerClient(http, monotonic=world.monotonic, alive=world.alive),
             trainer=trainer or Trainer(limits=limits),
             world=world,
             take_profile=profile or profiler(settings, paths),
-            try_model=try_model,
+            try_model=with_measuring(try_model, make_engines(settings, paths)),
             on_progress=on_progress,
+            look_at_data=look_at_data,
         )
         yield Agent(box)
 
@@ -110,27 +117,41 @@ def own_bytes(allowance_bytes: int) -> int:
 
 
 def make_predictor(
-    store: StateStore, desired: Callable[[], DesiredState | None], settings: AgentSettings
+    store: StateStore,
+    desired: Callable[[], DesiredState | None],
+    settings: AgentSettings,
+    witness: Witness | None = None,
 ) -> Predictor:
     """Return a predictor with a client of its own, so that it never waits for the agent's loop."""
+    world, paths = World(), store.paths
+    care = Care(
+        threshold=Calibrations(paths).threshold,
+        sample=Audit(paths.audit, settings.audit_bytes, world.now, world.chance).sample,
+        witness=witness or Nobody(),
+    )
+    cloud = open_line(store, str(settings.ca_file) if settings.ca_file else None)
+    on_failure = functools.partial(after_failures, store.paths)
+    open_model = make_engines(settings, store.paths).open
+    return Predictor(Shelf(paths), desired, cloud, open_model, on_failure=on_failure, care=care)
 
-    def cloud(image: bytes) -> Prediction:
-        identity = store.identity()
-        if identity is None:
-            raise NotLetInError("this box is not enrolled; run `device_agent run` first")
-        ca_file = str(settings.ca_file) if settings.ca_file else None
-        with open_http(identity.server, ca_file) as http:
-            return ServerClient(http, identity.token).infer(*for_the_cloud(image))
 
-    return Predictor(Shelf(store.paths), desired, cloud)
+def make_engines(settings: AgentSettings, paths: StatePaths) -> Engines:
+    """Return what opens models with this box's threads and provider."""
+    return Engines(
+        paths=paths,
+        threads=threads_for(settings.serve_threads, usable_cores()),
+        asked=settings.serve_provider,
+        ram_cap_bytes=settings.ram_cap,
+    )
 
 
-def open_desk(agent: Agent, port: int) -> LocalServer:
-    """Return the local endpoint of a running agent."""
-    box = agent.box
-    predictor = make_predictor(box.store, lambda: agent.state.desired, box.settings)
+def with_measuring(try_model: TryModel, engines: Engines) -> TryModel:
+    """Return a trial that also measures accelerators for a model that passed it."""
 
-    def status() -> dict[str, Any]:
-        return {"step": agent.state.step, "active": Shelf(box.paths).active_id()}
+    def tried(model: Path, manifest: Manifest) -> str | None:
+        trouble = try_model(model, manifest)
+        if trouble is None:
+            engines.prepare(model, manifest)
+        return trouble
 
-    return LocalServer(port, predictor, agent.window.note, status)
+    return tried

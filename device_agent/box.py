@@ -16,6 +16,7 @@ from contract.report import EventBody, ReportBody
 from device_agent.children import quiet_environment
 from device_agent.client import ServerClient
 from device_agent.fetch import Cache
+from device_agent.look_child import Look, look_in_child
 from device_agent.outbox import Outbox
 from device_agent.paths import StatePaths
 from device_agent.profile import is_image
@@ -33,7 +34,10 @@ TryModel = Callable[[Path, Manifest], str | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """``take_profile`` looks at the box now; ``try_model`` says what is wrong with a model."""
+    """``take_profile`` looks at the box now; ``try_model`` says what is wrong with a model.
+
+    ``look_at_data`` says what is wrong with a folder of images.
+    """
 
     settings: AgentSettings
     paths: StatePaths
@@ -47,16 +51,21 @@ class Box:
     take_profile: TakeProfile
     try_model: TryModel
     on_progress: Callable[[FinetuneProgress], None]
+    look_at_data: Look = look_in_child
 
     def report(self, name: str, body: ReportBody) -> None:
         """Keep a report under a key made from ``name``: doing so twice keeps one."""
-        key = str(uuid.uuid5(_NAMESPACE, name))
-        self.outbox.add(key, body, self.world.now())
+        self.outbox.add(report_key(name), body, self.world.now())
         self.world.mark(f"reported {body.kind}")
 
     def event(self, task: str, name: str, text: str) -> None:
         """Report something that happened, once per task."""
         self.report(f"{task}/{name}", EventBody(name=name, fields={"text": printable(text)[:1900]}))
+
+
+def report_key(name: str) -> str:
+    """Return the key of the report called ``name``: the same name, the same key."""
+    return str(uuid.uuid5(_NAMESPACE, name))
 
 
 def printable(text: str) -> str:

@@ -46,19 +46,30 @@ def child_budget(profile: DeviceProfile, server_budget_bytes: int) -> ChildBudge
     return ChildBudget(cap_bytes, max(profile.ram_available_bytes - RESERVE_BYTES, 0))
 
 
-def check_fit(budget: ChildBudget, floor_bytes: int | None, workload_bytes: int | None) -> Fit:
-    """Compare the predicted peak (own floor plus the point's workload) with the fresh budget."""
+def check_fit(
+    budget: ChildBudget,
+    floor_bytes: int | None,
+    workload_bytes: int | None,
+    least_bytes: int | None = None,
+) -> Fit:
+    """Compare the predicted peak (own floor plus the point's workload) with the fresh budget.
+
+    ``least_bytes`` is what a smaller micro-batch takes at the very least: only that is held against
+    the cap, for the dry run will tell. What is free must do for the most that it can take.
+    """
     if floor_bytes is None or workload_bytes is None:
         return Fit(
             fits=False, for_now=False, text="the plan states no memory that could be checked"
         )
-    peak_bytes = floor_bytes + workload_bytes
+    peak_bytes = floor_bytes + (workload_bytes if least_bytes is None else least_bytes)
     predicted = f"predicted peak {format_size(peak_bytes)}"
     if peak_bytes > budget.cap_bytes:
         over = f"{predicted} is over this box's cap of {format_size(budget.cap_bytes)}"
         return Fit(fits=False, for_now=False, text=over, peak_bytes=peak_bytes)
-    if peak_bytes > budget.available_bytes:
-        over = f"{predicted} is over the {format_size(budget.available_bytes)} free just now"
+    most_bytes = min(floor_bytes + workload_bytes, budget.cap_bytes)
+    if most_bytes > budget.available_bytes:
+        free = format_size(budget.available_bytes)
+        over = f"predicted peak {format_size(most_bytes)} is over the {free} free just now"
         return Fit(fits=False, for_now=True, text=over)
     return Fit(fits=True, for_now=False, text=f"{predicted} fits")
 

@@ -6,10 +6,12 @@ sub-group is only ever made beneath the agent's own group, so outer limits go on
 
 import contextlib
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+AGENT_LEAF = "agent-itself"
 _V1_UNLIMITED = 1 << 60
 _REMOVE_TRIES = 50
 _REMOVE_PAUSE_S = 0.01
@@ -57,11 +59,15 @@ def _v2_mounts(root: Path) -> list[Path]:
 
 
 def _group(version: int, mount: Path, path: str) -> MemoryGroup | None:
-    """In a container the path may name the host's tree: then the mount itself is our group."""
+    """In a container the path may name the host's tree: then the mount itself is our group.
+
+    The group of an agent that has moved into its leaf is the one that holds the leaf.
+    """
     if not mount.is_dir():
         return None
     folder = mount / path.strip().lstrip("/")
     inside = folder.is_dir() and ".." not in folder.parts
+    folder = folder.parent if folder.name == AGENT_LEAF else folder
     return MemoryGroup(version, mount, folder if inside else mount)
 
 
@@ -91,13 +97,31 @@ class CapGroup:
         return self.folder / "cgroup.procs"
 
     def killed_for_memory(self) -> bool:
-        """Return whether the kernel ended a process of the group at its limit."""
+        """Return whether the kernel ended a process of the group at the group's own limit.
+
+        It ends one as well when an outer group or the whole box is out of memory: no fault of ours.
+        """
+        counts = "memory.oom_control" if self.version == 1 else "memory.events"
+        return self._count(counts, "oom_kill") > 0 and self._at_its_limit()
+
+    def _at_its_limit(self) -> bool:
         if self.version == 1:
-            counts = _lines(self.folder / "memory.oom_control")
-        else:
-            counts = _lines(self.folder / "memory.events")
-        kills = [line.split()[1] for line in counts if line.startswith("oom_kill ")]
-        return any(count != "0" for count in kills)
+            return "".join(_lines(self.folder / "memory.failcnt")).strip() not in {"", "0"}
+        return self._count("memory.events", "oom") > 0
+
+    def _count(self, file: str, name: str) -> int:
+        for line in _lines(self.folder / file):
+            word, _, value = line.partition(" ")
+            if word == name and value.strip().isdecimal():
+                return int(value)
+        return 0
+
+    def kill(self) -> None:
+        """End every process in the group, wherever it has put itself."""
+        for line in _lines(self.procs):
+            if line.isdecimal():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(line), signal.SIGKILL)
 
     def remove(self) -> None:
         """Remove the group once its last process has gone; give up quietly when none will."""
@@ -128,6 +152,7 @@ def _try_group(group: MemoryGroup, limit_bytes: int, name: str) -> CapGroup | No
         folder.mkdir(exist_ok=True)
         limit.write_text(str(limit_bytes), encoding="ascii")
         _forbid_swap(group, folder, limit_bytes)
+        _end_together(folder)
         writable = bool(_limit(limit)) and os.access(folder / "cgroup.procs", os.W_OK)
     except OSError:
         writable = False
@@ -148,6 +173,14 @@ def _forbid_swap(group: MemoryGroup, folder: Path, limit_bytes: int) -> None:
     with contextlib.suppress(OSError):
         if (folder / swap).exists():
             (folder / swap).write_text(str(value), encoding="ascii")
+
+
+def _end_together(folder: Path) -> None:
+    """Have the kernel end all of the group at its limit (version 2): a half is of no use."""
+    together = folder / "memory.oom.group"
+    with contextlib.suppress(OSError):
+        if together.exists():
+            together.write_text("1", encoding="ascii")
 
 
 def sweep_cap_groups(prefix: str, root: Path = Path("/")) -> None:

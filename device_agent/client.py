@@ -68,7 +68,11 @@ def open_http(server: str, ca_file: str | None = None) -> httpx2.Client:
     """Return the client that a box uses: no redirects, no compression, long enough time-outs."""
     import ssl  # noqa: PLC0415 - only for https
 
-    verify = ssl.create_default_context(cafile=ca_file) if server.startswith("https") else False
+    try:
+        verify = ssl.create_default_context(cafile=ca_file) if server.startswith("https") else False
+    except OSError as exc:
+        message = f"--ca-file {ca_file} cannot be used ({exc.strerror}); name a PEM file"
+        raise BadAddressError(message) from exc
     with named_transport_errors():
         return httpx2.Client(
             base_url=server,
@@ -80,15 +84,20 @@ def open_http(server: str, ca_file: str | None = None) -> httpx2.Client:
 
 
 class ServerClient:
-    """One method for each thing that a box says. ``token`` is None until the box is registered."""
+    """One method for each thing that a box says. ``token`` is None until the box is registered.
+
+    ``alive`` is called with every piece of a download.
+    """
 
     def __init__(
         self,
         http: httpx2.Client,
         token: str | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._http = http
+        self._alive = alive
         self._monotonic = monotonic
         self.token = token
 
@@ -127,7 +136,12 @@ class ServerClient:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         path = ARTIFACT.format(sha256=sha256)
         with self._send("GET", path, headers=headers) as response:
-            yield Download(_start_of(response), _raw(response))
+            yield Download(_start_of(response), self._living(_raw(response)))
+
+    def _living(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._alive()
+            yield chunk
 
     @contextlib.contextmanager
     def _send(

@@ -10,7 +10,7 @@ import structlog
 
 from contract.device import DeviceProfile, Registration
 from device_agent.box import Box
-from device_agent.errors import NotLetInError, StateError, TokenRefusedError
+from device_agent.errors import NotLetInError, StateError, SupersededError, TokenRefusedError
 from device_agent.state import Identity
 
 log = structlog.get_logger()
@@ -36,6 +36,25 @@ def register(box: Box, profile: DeviceProfile) -> Identity:
     box.world.mark("identity saved")
     log.info("box_registered", device_id=identity.device_id, serial=settings.name)
     return identity
+
+
+def enrol_once(box: Box) -> tuple[Identity, bool]:
+    """Make sure that the server knows this box; return who it is, and whether that is new.
+
+    A box that is enrolled asks the server whether its token still holds; only where it does not is
+    it registered again. Raises NotLetInError, ServerAwayError, StateError.
+    """
+    identity = box.store.identity()
+    if identity is None:
+        return register(box, box.take_profile()), True
+    box.client.token = own_identity(box, identity).token
+    try:
+        box.client.desired(None)
+    except SupersededError:
+        return identity, False
+    except TokenRefusedError as exc:
+        return register_again(box, box.take_profile(), exc), True
+    return identity, False
 
 
 def own_identity(box: Box, identity: Identity) -> Identity:

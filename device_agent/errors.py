@@ -3,7 +3,8 @@
 ``exit_code`` is what ``device_agent`` ends with. Codes: 0 done; 1 a bug; 2 usage; 3 the images
 are unusable; 4 the server is away or talks nonsense; 5 the server does not let this box in;
 6 the assignment was rejected or put off; 7 the disk is full; 8 the state directory is unusable;
-9 no prediction could be made; 130 stopped by a signal while work was under way.
+9 no prediction could be made; 10 doctor found trouble; 11 the service could not be managed;
+130 stopped by a signal while work was under way.
 """
 
 from pathlib import Path
@@ -55,6 +56,52 @@ class NonsenseError(AgentError):
 class BadAddressError(AgentError):
     exit_code = 2
     name = "bad_address"
+
+
+class BadSettingError(AgentError):
+    """One or more settings are wrong; ``problems`` names each where it was written."""
+
+    exit_code = 2
+    name = "bad_setting"
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+class TroubleFoundError(AgentError):
+    """``doctor`` found something that does not work."""
+
+    exit_code = 10
+    name = "trouble_found"
+
+
+class ServiceError(AgentError):
+    """The service could not be installed, removed or looked at."""
+
+    exit_code = 11
+    name = "service_failed"
+
+
+class BadReleaseError(AgentError):
+    """A release folder that cannot be installed from: nothing of it was."""
+
+    exit_code = 2
+    name = "bad_release"
+
+
+class QuarantineError(AgentError):
+    """The folder holds no manifest that can be read, or one that leads astray."""
+
+    exit_code = 2
+    name = "quarantine_unusable"
+
+
+class NothingToRollBackError(AgentError):
+    """There is no other model to go back to, or no rollback to undo."""
+
+    exit_code = 2
+    name = "nothing_to_roll_back"
 
 
 class RefusedError(AgentError):

@@ -31,11 +31,31 @@ def decode(data: bytes, input_px: int, channels: int) -> "NDArray[np.uint8]":
     if len(data) > MOST_BYTES:
         message = f"the image has {len(data)} bytes; at most {MOST_BYTES} are taken"
         raise BadImageError(message)
-    if channels not in _MODES:
-        message = f"the model takes {channels} channels; this agent reads images of 1 or 3"
-        raise BadImageError(message)
+    _refuse_channels(channels)
     array: NDArray[np.uint8] = np.asarray(_resized(data, input_px, channels), dtype=np.uint8)
     return array.reshape(1, input_px, input_px, channels)
+
+
+def fit(pixels: "NDArray[np.uint8]", input_px: int, channels: int) -> "NDArray[np.uint8]":
+    """Return uint8 [input_px, input_px, channels] of decoded ``pixels`` [height, width, 1 or 3].
+
+    Pixels that fit already are returned as they are; others are stretched as ``decode`` does.
+    """
+    from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
+
+    if pixels.shape == (input_px, input_px, channels):
+        return pixels
+    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    return square(Image.fromarray(flat), input_px, channels)
+
+
+def square(image: "Image.Image", input_px: int, channels: int) -> "NDArray[np.uint8]":
+    """Return uint8 [input_px, input_px, channels] of an open image; raises BadImageError."""
+    import numpy as np  # noqa: PLC0415 - an idle agent does not pay for it
+
+    _refuse_channels(channels)
+    array: NDArray[np.uint8] = np.asarray(_stretched(image, input_px, channels), dtype=np.uint8)
+    return array.reshape(input_px, input_px, channels)
 
 
 def for_the_cloud(data: bytes) -> tuple[bytes, str]:
@@ -45,25 +65,30 @@ def for_the_cloud(data: bytes) -> tuple[bytes, str]:
             return data, media_type
     from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
 
-    with _named_image_errors(), Image.open(io.BytesIO(data)) as image:
+    with named_image_errors(), Image.open(io.BytesIO(data)) as image:
         _refuse_a_bomb(image.width, image.height)
         stream = io.BytesIO()
-        _eight_bits(image).convert("RGB").save(stream, "PNG")
+        eight_bits(image).convert("RGB").save(stream, "PNG")
     return stream.getvalue(), "image/png"
 
 
 def _resized(data: bytes, input_px: int, channels: int) -> Any:  # noqa: ANN401 - PIL loads lazily
     from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
 
-    with _named_image_errors(), Image.open(io.BytesIO(data)) as image:
+    with named_image_errors(), Image.open(io.BytesIO(data)) as image:
         _refuse_a_bomb(image.width, image.height)
-        mode = _MODES[channels]
-        image.draft(mode, (input_px * _DRAFT_SCALE, input_px * _DRAFT_SCALE))
-        square = (input_px, input_px)
-        return _eight_bits(image).convert(mode).resize(square, Image.Resampling.BILINEAR)
+        image.draft(_MODES[channels], (input_px * _DRAFT_SCALE, input_px * _DRAFT_SCALE))
+        return _stretched(image, input_px, channels)
 
 
-def _eight_bits(image: "Image.Image") -> "Image.Image":
+def _stretched(image: "Image.Image", input_px: int, channels: int) -> "Image.Image":
+    from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
+
+    as_trained = eight_bits(image).convert(_MODES[channels])
+    return as_trained.resize((input_px, input_px), Image.Resampling.BILINEAR)
+
+
+def eight_bits(image: "Image.Image") -> "Image.Image":
     """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip it to white."""
     if not image.mode.startswith("I"):
         return image
@@ -80,7 +105,8 @@ def _is_wide_grey_png(data: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _named_image_errors() -> Iterator[None]:
+def named_image_errors() -> Iterator[None]:
+    """Turn whatever the library raises about a file into BadImageError."""
     try:
         yield
     except BadImageError:
@@ -88,6 +114,12 @@ def _named_image_errors() -> Iterator[None]:
     except Exception as exc:
         message = f"this is no image that can be read ({type(exc).__name__}); send JPEG, PNG or BMP"
         raise BadImageError(message) from exc
+
+
+def _refuse_channels(channels: int) -> None:
+    if channels not in _MODES:
+        message = f"the model takes {channels} channels; this agent reads images of 1 or 3"
+        raise BadImageError(message)
 
 
 def _refuse_a_bomb(width: int, height: int) -> None:

@@ -2,17 +2,20 @@
 
 SQLite with ``synchronous=FULL``: a report that ``add`` returned from survives power loss. A report
 keeps its key and sequence number however often it is sent, so that the server can drop doubles.
-Over ``cap_bytes`` the oldest go in this order: profiles but the newest, summaries (two untried ones
-become one), events. Outcomes are never dropped: there is one per task.
+Of what only says how things stand (profile, data quality, calibration) a newer report takes the
+place of an older one that was never sent. Over ``cap_bytes`` the oldest go in this order: what a
+newer one overtook, summaries (two untried ones become one), events, summaries. Outcomes are never
+dropped: there is one per task, and they come on top of the cap where they alone pass it.
 """
 
 import contextlib
+import itertools
 import json
 import sqlite3
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +25,14 @@ import structlog
 
 from contract.report import InferenceSummaryBody, Report, ReportBatch, ReportBody
 from device_agent.errors import AgentError, DiskFullError, StateError
-from device_agent.files import named_disk_errors
+from device_agent.files import named_disk_errors, write_atomic
 
 log = structlog.get_logger()
 BATCH = 200
 _BATCH_BYTES = 400_000
 _LONGEST_WINDOW_S = 86_400
+_LATEST_COUNTS = ("profile", "data_quality", "calibration")
+_RESERVED = 10_000
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reports (
@@ -42,9 +47,10 @@ CREATE TABLE IF NOT EXISTS reports (
 
 
 class Outbox:
-    """Used from one thread. ``first_sequence`` numbers a new file's first report.
+    """Used from one thread. ``first_sequence`` numbers the first report of a new state folder.
 
-    It defaults to the clock in milliseconds, so that an outbox made anew goes on above the old.
+    It defaults to the clock in milliseconds. An outbox made anew in an old folder goes on above
+    the old numbers whatever the clock says: a file beside it holds a number that none has passed.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class Outbox:
         self.cap_bytes = cap_bytes
         self._path = path
         first = int(time.time() * 1000) if first_sequence is None else first_sequence
+        self._ceiling = _read_number(self._ceiling_path)
+        first = max(first, self._ceiling + 1)
         try:
             self._database = self._open(first)
         except sqlite3.DatabaseError as exc:
@@ -60,6 +68,10 @@ class Outbox:
                 raise self._named(exc) from exc
             self._put_aside()
             self._database = self._open(first)
+
+    @property
+    def _ceiling_path(self) -> Path:
+        return self._path.with_suffix(".sequence")
 
     def _put_aside(self) -> None:
         log.error("outbox_damaged", kept_as=f"{self._path.name}.corrupt")
@@ -119,8 +131,23 @@ class Outbox:
             )
             added = cursor.rowcount == 1
             if added:
+                self._raise_ceiling(cursor.lastrowid or 0)
+                self._overtake(body.kind, cursor.lastrowid or 0)
                 self._shrink()
         return added
+
+    def _raise_ceiling(self, sequence: int) -> None:
+        """Put a higher number on disk before any report bears it."""
+        if sequence >= self._ceiling:
+            self._ceiling = sequence + _RESERVED
+            write_atomic(self._ceiling_path, str(self._ceiling).encode())
+
+    def _overtake(self, kind: str, sequence: int) -> None:
+        if kind in _LATEST_COUNTS:
+            self._database.execute(
+                "DELETE FROM reports WHERE kind = ? AND sequence < ? AND tried = 0",
+                (kind, sequence),
+            )
 
     def batch(self, limit: int = BATCH) -> ReportBatch | None:
         """Return the oldest reports in order, at most 200 and about 400 kB; None when empty."""
@@ -184,7 +211,7 @@ class Outbox:
     def _shrink(self) -> None:
         while self.size_bytes() > self.cap_bytes:
             dropped = (
-                self._drop_oldest("profile", keep=1)
+                any(self._drop_oldest(kind, keep=1) for kind in _LATEST_COUNTS)
                 or self._merge_summaries()
                 or self._drop_oldest("event")
                 or self._drop_oldest("inference_summary")
@@ -200,22 +227,24 @@ class Outbox:
         return True
 
     def _merge_summaries(self) -> bool:
+        """Add up the first two untried neighbours that together stay within a day."""
         untried = [row for row in self._rows("inference_summary", -1) if not row[2]]
-        if len(untried) < 2:  # noqa: PLR2004 - a pair
-            return False
-        (older, older_body, _), (newer, newer_body, _) = untried[:2]
-        merged = merge_summaries(
-            InferenceSummaryBody.model_validate_json(older_body),
-            InferenceSummaryBody.model_validate_json(newer_body),
-        )
-        if merged is None:
-            return False
+        for (older, older_body, _), (newer, newer_body, _) in itertools.pairwise(untried):
+            merged = merge_summaries(
+                InferenceSummaryBody.model_validate_json(older_body),
+                InferenceSummaryBody.model_validate_json(newer_body),
+            )
+            if merged is not None:
+                self._replace(older, newer, merged)
+                return True
+        return False
+
+    def _replace(self, older: int, newer: int, merged: InferenceSummaryBody) -> None:
         self._database.execute("DELETE FROM reports WHERE sequence = ?", (newer,))
         self._database.execute(
             "UPDATE reports SET key = ?, body = ? WHERE sequence = ?",
             (str(uuid.uuid4()), merged.model_dump_json(), older),
         )
-        return True
 
     def _rows(self, kind: str, limit: int) -> list[tuple[int, str, int]]:
         return self._database.execute(
@@ -227,15 +256,37 @@ class Outbox:
 def merge_summaries(
     older: InferenceSummaryBody, newer: InferenceSummaryBody
 ) -> InferenceSummaryBody | None:
-    """Add two windows; None when together they pass a day. Percentiles do not add: they go."""
+    """Add two windows; None when together they pass a day.
+
+    Percentiles do not add: they go. Of two drifts the larger stays.
+    """
     end = newer.window_start + timedelta(seconds=newer.window_s)
     window_s = round((end - older.window_start).total_seconds())
     if not 1 <= window_s <= _LONGEST_WINDOW_S:
         return None
-    counts = Counter(older.counts) + Counter(newer.counts)
     return InferenceSummaryBody(
         window_start=older.window_start,
         window_s=window_s,
-        counts=dict(counts),
+        counts=_added(older.counts, newer.counts),
         cloud_count=older.cloud_count + newer.cloud_count,
+        cloud_reasons=_added(older.cloud_reasons, newer.cloud_reasons),
+        confidence_counts=_added_bins(older.confidence_counts, newer.confidence_counts),
+        audited_count=older.audited_count + newer.audited_count,
+        drift=max((d for d in (older.drift, newer.drift) if d is not None), default=None),
     )
+
+
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return dict(Counter(one) + Counter(other))
+
+
+def _added_bins(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in itertools.zip_longest(one, other, fillvalue=0))
+
+
+def _read_number(path: Path) -> int:
+    """Return the number in a file; 0 where there is none that can be read."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0

@@ -22,11 +22,12 @@ MOST_TEXT = 1_900
 class TrainingEnd(Message):
     """What to do.
 
-    ``go_on`` with the result; ``report`` it as ``status``; ``retry`` as the box sees fit; ``data``
-    and ``disk`` are troubles of the box that a person must mend; ``stopped``.
+    ``go_on`` with the result; ``report`` it as ``status``; ``retry`` as the box sees fit; ``later``
+    when others have let go of the box's memory; ``data`` and ``disk`` are troubles of the box that
+    a person must mend; ``stopped``.
     """
 
-    kind: Literal["go_on", "report", "retry", "data", "disk", "stopped"]
+    kind: Literal["go_on", "report", "retry", "later", "data", "disk", "stopped"]
     status: OutcomeStatus | None = None
     text: str = ""
 
@@ -35,13 +36,12 @@ def judge_run(run: TrainerRun, cap_bytes: int) -> TrainingEnd:
     """Map how the child ended to what to do.
 
     Numbers that went bad will do so again: the point is ``refused``. A crash may not: ``retry``.
+    One that the box starved is no fault of the plan: ``later``.
     """
-    if run.ending == "stopped":
-        return TrainingEnd(kind="stopped")
-    if run.ending == "over_cap" or run.returncode == EXIT_OVER_CAP:
+    if run.ending == "over_cap" or (run.ending == "exited" and run.returncode == EXIT_OVER_CAP):
         return _over_cap(run, cap_bytes)
-    if run.ending in {"hung", "deadline"}:
-        return TrainingEnd(kind="retry", text=f"the trainer was ended: {run.ending}. {_hint(run)}")
+    if run.ending != "exited":
+        return _ended(run)
     reason = run.result.reason if run.result else _hint(run)
     known: dict[int, TrainingEnd] = {
         EXIT_BAD_INPUT: TrainingEnd(kind="data", text=reason),
@@ -71,6 +71,23 @@ def seen_peak_bytes(run: TrainerRun, cap_bytes: int) -> int:
     """
     broke = run.ending == "over_cap" or run.returncode == EXIT_OVER_CAP
     return max(run.peak_rss_bytes, cap_bytes + 1) if broke else run.peak_rss_bytes
+
+
+def _ended(run: TrainerRun) -> TrainingEnd:
+    """Return the meaning of an end that the trainer did not choose itself."""
+    if run.ending == "stopped":
+        return TrainingEnd(kind="stopped")
+    if run.ending == "starved":
+        return TrainingEnd(kind="later", text=_starved_text(run))
+    return TrainingEnd(kind="retry", text=f"the trainer was ended: {run.ending}. {_hint(run)}")
+
+
+def _starved_text(run: TrainerRun) -> str:
+    took = format_size(run.peak_rss_bytes)
+    return (
+        f"the box had no memory left for a trainer that took {took} and kept its cap: "
+        f"other programs hold it. {_hint(run)}"
+    )
 
 
 def _crash_text(run: TrainerRun) -> str:

@@ -1,25 +1,31 @@
 """Predictions: the active model here, else the last known good, else the cloud where allowed.
 
+Under the fallback ``low_confidence`` the cloud is asked about a doubtful answer too, which stands
+where the cloud says nothing in time.
+
 Thread-safe. A new active model is picked up at the next prediction by reading the ``active`` link;
 requests under way keep the model that they began with. A model that fails is set aside for a
 while, then asked again: a passing trouble must not silence it until the next restart.
 """
 
+import contextlib
 import io
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from contract.desired import DesiredState
-from contract.inference import Prediction
-from device_agent.errors import AgentError, BadImageError, NoPredictionError
+from contract.inference import Prediction, WhyCloud
+from contract.rules import BoxRules
+from device_agent.care import Care, Cloud
+from device_agent.errors import AgentError, ArtifactError, BadImageError, NoPredictionError
 from device_agent.images import decode
-from device_agent.privacy import may_ask_cloud, why_not
+from device_agent.privacy import Here, why_cloud, why_not
 from device_agent.runtime import Session, open_session
 from device_agent.shelf import Manifest, Shelf
 
@@ -28,8 +34,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = structlog.get_logger()
-Cloud = Callable[[bytes], Prediction]
 Open = Callable[[Path], Session]
+Done = TypeVar("Done")
+
+
+OnFailure = Callable[[str, int, str], None]
+"""Told a model's id, how many times in a row it has failed, and why."""
+
+
+def _ignore(model_id: str, failures: int, why: str) -> None:  # noqa: ARG001 - the seam's default
+    return
 
 
 _RETRY_FIRST_S = 30.0
@@ -87,6 +101,14 @@ class LocalModel:
         )
 
 
+@dataclass(frozen=True)
+class Local:
+    """An answer of this box, and the model that gave it."""
+
+    manifest: Manifest
+    prediction: Prediction
+
+
 def warm_up(model: LocalModel) -> None:
     """Run a blank image, so that imports and first-run costs are not counted as latency."""
     from PIL import Image  # noqa: PLC0415 - an idle agent does not pay for it
@@ -113,14 +135,19 @@ def probabilities(logits: "NDArray[np.float32]") -> list[float]:
 class Predictor:
     """``cloud`` sends an image to the server; ``desired`` says what the policy allows now."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the seams that tests fill
         self,
         shelf: Shelf,
         desired: Callable[[], DesiredState | None],
         cloud: Cloud,
         open_model: Open = open_session,
         monotonic: Callable[[], float] = time.monotonic,
+        on_failure: OnFailure = _ignore,
+        *,
+        care: Care | None = None,
     ) -> None:
+        self._care = care or Care()
+        self._on_failure = on_failure
         self._shelf = shelf
         self._desired = desired
         self._cloud = cloud
@@ -134,26 +161,105 @@ class Predictor:
         """Answer, or raise BadImageError or NoPredictionError with every reason."""
         desired = self._desired()
         troubles: list[str] = []
-        cloud_first = desired is not None and desired.action == "cloud"
-        if cloud_first and may_ask_cloud(desired, local_failed=False):
-            answer = self._ask_cloud(image, troubles) or self._ask_models(image, troubles)
-        else:
-            answer = self._ask_models(image, troubles)
-            if answer is None and may_ask_cloud(desired, local_failed=True):
-                answer = self._ask_cloud(image, troubles)
-            elif answer is None:
-                troubles.append(why_not(desired))
+        answer = self._answer(image, desired, troubles)
         if answer is None:
             raise NoPredictionError("; ".join(troubles))
+        if desired is not None and self._care.sample(image, answer, desired.rules.audit_share):
+            self._care.witness.note_audited()
         return answer
 
-    def _ask_models(self, image: bytes, troubles: list[str]) -> Prediction | None:
+    def _answer(
+        self, image: bytes, desired: DesiredState | None, troubles: list[str]
+    ) -> Prediction | None:
+        local, why = None, why_cloud(desired, "unasked")
+        if why is None:
+            local = self._ask_models(image, troubles)
+            why = why_cloud(desired, self._standing(local, desired))
+        if desired is not None and why is not None:
+            return self._ask_further(image, desired.rules, troubles, why, local)
+        if local is None:
+            troubles.append(why_not(desired))
+            return None
+        return local.prediction
+
+    def _ask_further(
+        self,
+        image: bytes,
+        rules: BoxRules,
+        troubles: list[str],
+        why: WhyCloud,
+        local: Local | None,
+    ) -> Prediction | None:
+        """Ask the cloud; where it says nothing the answer of this box stands."""
+        start = time.perf_counter()
+        spent_ms = local.prediction.latency_ms if local else 0.0
+        helpless = local is None and not (why == "nothing_fits" and self._shelf.candidates())
+        answer = self._ask_cloud(image, rules, troubles, patient=helpless)
+        spent_ms += (time.perf_counter() - start) * 1000
+        if answer is not None:
+            if local is not None:
+                self._care.witness.note_overruled(local.prediction)
+            facts = {"why_cloud": why, "source": "cloud", "latency_ms": spent_ms}
+            return answer.model_copy(update=facts)
+        if local is not None:
+            return local.prediction.model_copy(update={"latency_ms": spent_ms})
+        local = self._ask_models(image, troubles) if why == "nothing_fits" else None
+        return local.prediction if local else None
+
+    def _standing(self, local: Local | None, desired: DesiredState | None) -> Here:
+        if local is None:
+            return "failed"
+        if desired is None or why_cloud(desired, "unsure") is None:
+            return "sure"
+        needed = self._care.threshold(local.manifest, desired.rules)
+        sureness = max(local.prediction.probabilities.values())
+        return "sure" if needed is None or needed.trusts(sureness) else "unsure"
+
+    def locally(self, work: Callable[[LocalModel], Done], model_id: str | None = None) -> Done:
+        """Let a model of this box do ``work``: the named one, else the first that is able.
+
+        The cloud is never asked. A model is set aside when ``work`` raises ModelFailedError. Raises
+        NoPredictionError with every reason, and whatever else ``work`` raises.
+        """
+        troubles: list[str] = []
+        for candidate in [model_id] if model_id else self._shelf.candidates():
+            try:
+                done = work(self._model(candidate))
+            except SetAsideError as exc:
+                troubles.append(str(exc))
+            except (ModelFailedError, ArtifactError) as exc:
+                troubles.append(str(exc))
+                self._put_aside(candidate, str(exc))
+            else:
+                self._set_aside.pop(candidate, None)
+                return done
+        raise NoPredictionError("; ".join(troubles) or "no model is active")
+
+    def close(self) -> None:
+        """Let go of the connection to the cloud."""
+        self._cloud.close()
+
+    def reopen(self) -> None:
+        """Open the model anew at the next prediction: a better way to run it was found."""
+        with self._lock:
+            self._loaded = None
+
+    def served(self) -> list[Manifest]:
+        """Return what this box can answer by, best first; what cannot be read is left out."""
+        manifests = []
+        for model_id in self._shelf.candidates():
+            with contextlib.suppress(ArtifactError):
+                manifests.append(self._shelf.manifest(model_id))
+        return manifests
+
+    def _ask_models(self, image: bytes, troubles: list[str]) -> Local | None:
         candidates = self._shelf.candidates()
         if not candidates:
             troubles.append("no model is active")
         for model_id in candidates:
             try:
-                answer = self._model(model_id).predict(image)
+                model = self._model(model_id)
+                answer = model.predict(image)
             except BadImageError:
                 raise
             except SetAsideError as exc:
@@ -163,12 +269,15 @@ class Predictor:
                 self._put_aside(model_id, str(exc))
             else:
                 self._set_aside.pop(model_id, None)
-                return answer
+                return Local(model.manifest, answer)
         return None
 
-    def _ask_cloud(self, image: bytes, troubles: list[str]) -> Prediction | None:
+    def _ask_cloud(
+        self, image: bytes, rules: BoxRules, troubles: list[str], *, patient: bool
+    ) -> Prediction | None:
+        deadline_s = rules.cloud_deadline_ms / 1000
         try:
-            return self._cloud(image)
+            return self._cloud(image, deadline_s=deadline_s, patient=patient)
         except AgentError as exc:
             troubles.append(f"the cloud: {exc}")
             return None
@@ -208,3 +317,4 @@ class Predictor:
             log.error("model_set_aside", model_id=model_id, failures=failures, reason=why[:300])
             if self._loaded is not None and self._loaded.manifest.model_id == model_id:
                 self._loaded = None
+        self._on_failure(model_id, failures, why)

@@ -3,7 +3,8 @@
 It pays for numpy and onnxruntime so that the agent need not. It measures the RSS after the
 fine-tune child's imports, and a fixed matrix and convolution workload of well under a second; with
 ``--model FILE PX CHANNELS CLASSES`` it loads a model, runs it once and says whether it answers as
-it should. A model that crashes or hangs the runtime ends this child, never the agent.
+it should; with ``--time FILE PX CHANNELS CLASSES THREADS PROVIDER`` it says how fast and what it
+answers there. A model that crashes or hangs the runtime ends this child, never the agent.
 """
 
 import json
@@ -11,10 +12,15 @@ import sys
 import time
 from pathlib import Path
 
+from device_agent.trial_bounds import bound_trial
+
 _MATRIX = 256
 _IMAGE = 96
 _ROUNDS = 12
 _REPEATS = 3
+_WARM_UPS = 5
+_LEAST_TIMED, _MOST_TIMED = 10, 300
+_TIMED_S = 1.5
 _TWO = 2  # one logit may speak for two classes; logits have two axes
 
 
@@ -82,11 +88,42 @@ def try_model(path: str, input_px: int, channels: int, classes: int) -> dict[str
     }
 
 
+def time_model(path: str, numbers: list[int], threads: int, provider: str) -> dict[str, object]:
+    """Return the median time of one image, the answer to it and this process's memory."""
+    import numpy as np  # noqa: PLC0415 - only the child pays for it
+
+    from device_agent.predict import probabilities  # noqa: PLC0415
+    from device_agent.runtime import open_session  # noqa: PLC0415
+
+    input_px, channels, _ = numbers
+    session = open_session(Path(path), threads, provider)
+    shape = (1, input_px, input_px, channels)
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    for _ in range(_WARM_UPS):
+        logits = session.run(["logits"], {"images": image})[0]
+    times_s: list[float] = []
+    end = time.perf_counter() + _TIMED_S
+    while len(times_s) < _LEAST_TIMED or (len(times_s) < _MOST_TIMED and time.perf_counter() < end):
+        start = time.perf_counter()
+        session.run(["logits"], {"images": image})
+        times_s.append(time.perf_counter() - start)
+    return {
+        "latency_ms": float(np.median(times_s)) * 1000,
+        "rss_bytes": _rss_bytes(),
+        "probabilities": probabilities(logits[0]),
+    }
+
+
 def main(arguments: list[str]) -> None:
     """Print one JSON object on standard output."""
     if arguments[:1] == ["--model"]:
         path, *numbers = arguments[1:]
+        bound_trial()
         answer = try_model(path, *(int(number) for number in numbers))
+    elif arguments[:1] == ["--time"]:
+        path, *numbers, provider = arguments[1:]
+        *shape, threads = (int(number) for number in numbers)
+        answer = time_model(path, shape, threads, provider)
     else:
         answer = measure()
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -5,9 +5,7 @@ by the versions that it depends on.
 """
 
 import json
-import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -17,22 +15,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from contract.base import Message
 from contract.device import DeviceProfile
-from device_agent.accelerators import Ask, ask_program, find_accelerators
+from device_agent.accelerators import ask_program, find_accelerators
 from device_agent.cgroup import cgroup_limit_bytes
 from device_agent.children import quiet_environment
 from device_agent.errors import AgentError, DataUnusableError
 from device_agent.files import write_atomic
+from device_agent.nvidia import Ask, Nvml, ask_nvml
+from device_agent.processor import cpu_facts, memory_bytes, usable_cores
+from device_agent.sysfs import read
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 CLASSES = ("ok", "defect")
-_FLAGS = {
-    "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "avx", "avx2", "avx512_vnni", "avx512f",
-    "avx_vnni", "bf16", "f16c", "fma", "i8mm", "neon", "sse4_2", "sve",
-}  # fmt: skip
 _PACKAGES = ("numpy", "onnxruntime", "pillow")
 _PROBE_VERSION = "1"
 _PROBE_TIMEOUT_S = 120
@@ -148,29 +143,12 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def cpu_facts(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return the model and the flags of interest from the text of /proc/cpuinfo (x86 or ARM)."""
-    name = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    present = set(flags[1].split()) if flags else set()
-    model = name[1].strip() if name else platform.machine()
-    return _clean(model), tuple(sorted(present & _FLAGS))
-
-
-def _clean(text: str) -> str:
-    return "".join(c for c in text if c.isprintable())[:120] or "unknown"
-
-
-def usable_cores() -> int:
-    """Return the processors that this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Survey:
     """What a profile is taken of: folders, caps, and the seams that tests fill.
 
-    ``root`` is where /proc and /sys are read, ``ask`` runs nvidia-smi, ``run`` the measuring child.
+    ``root`` is where /proc and /sys are read, ``ask`` runs nvidia-smi, ``nvml`` asks its library,
+    ``run`` is the measuring child.
     """
 
     data: Path | None
@@ -181,6 +159,7 @@ class Survey:
     cap_kinds: tuple[str, ...]
     root: Path = Path("/")
     ask: Ask = ask_program
+    nvml: Nvml = ask_nvml
     run: Callable[[], dict[str, Any]] = run_probe
 
 
@@ -190,27 +169,28 @@ def take_profile(survey: Survey) -> DeviceProfile:
     A folder of images that cannot be used counts as one without images: the box still has much to
     say, to hear and to serve. Why it cannot be used is ``count_images``'s to say.
     """
-    cpu, flags = cpu_facts(_text(survey.root / "proc/cpuinfo"))
+    root = survey.root
+    cpu, flags = cpu_facts(read(root / "proc/cpuinfo"), read(root / "proc/device-tree/model"))
     measured = probed(survey.cache, cpu, survey.run)
-    memory = psutil.virtual_memory()
+    ram_total_bytes, ram_available_bytes, swap_bytes = memory_bytes(root)
     try:
         n_ok, n_defect = count_images(survey.data)
     except DataUnusableError:
         n_ok, n_defect = 0, 0
     return DeviceProfile(
         cpu=cpu,
-        cores=usable_cores(),
+        cores=usable_cores(root),
         cpu_flags=flags,
-        ram_total_bytes=memory.total,
-        ram_available_bytes=memory.available,
-        swap_bytes=psutil.swap_memory().total,
+        ram_total_bytes=ram_total_bytes,
+        ram_available_bytes=ram_available_bytes,
+        swap_bytes=swap_bytes,
         disk_free_bytes=shutil.disk_usage(survey.state).free,
-        cgroup_limit_bytes=cgroup_limit_bytes(survey.root),
+        cgroup_limit_bytes=cgroup_limit_bytes(root),
         operator_cap_bytes=survey.operator_cap_bytes,
         agent_bytes=survey.agent_bytes,
         runtime_floor_bytes=measured.runtime_floor_bytes,
         benchmark_ms=measured.benchmark_ms,
-        accelerators=find_accelerators(survey.root, survey.ask),
+        accelerators=find_accelerators(root, survey.ask, survey.nvml),
         providers=measured.providers,
         versions=measured.versions | _own_versions(),
         cap_kinds=survey.cap_kinds,
@@ -221,13 +201,6 @@ def take_profile(survey: Survey) -> DeviceProfile:
 
 def _own_versions() -> dict[str, str]:
     return {"kernel": platform.release()[:120], "agent": _version("paretofleet")}
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 _MATTERS_IF_MOVED = ("ram_available_bytes", "disk_free_bytes")

@@ -1,6 +1,8 @@
-"""The agent's one frozen settings object; in the environment ``PARETOFLEET_AGENT_<FIELD>``.
+"""The agent's one frozen settings object.
 
-An option on the command line wins over the environment. Sizes are decimal: 1 MB = 1,000,000 bytes.
+Each field is a key of the configuration file, ``PARETOFLEET_AGENT_<FIELD>`` in the environment and
+an option of ``device_agent run``; ``device_agent.config`` puts the three together. Sizes are
+decimal: 1 MB = 1,000,000 bytes.
 """
 
 import socket
@@ -23,10 +25,18 @@ def _size(value: Any) -> Any:  # noqa: ANN401 - what pydantic hands a before-val
 
 
 def _secret_or_file(value: Any) -> Any:  # noqa: ANN401 - what pydantic hands a before-validator
+    """Return the secret, or what the file that it names holds; an empty one is none."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if isinstance(text, str) and len(text) < 4096 and "\n" not in text and Path(text).is_file():  # noqa: PLR2004 - PATH_MAX
-        return Path(text).read_text(encoding="utf-8").strip()
-    return value
+    if not isinstance(text, str):
+        return value
+    try:
+        named = "\0" not in text and Path(text).is_file()
+        return (Path(text).read_text(encoding="utf-8").strip() if named else text) or None
+    except (PermissionError, UnicodeDecodeError) as exc:
+        message = "the file that it names cannot be read; let the agent's user read it"
+        raise ValueError(message) from exc
+    except OSError:
+        return text
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**53)]
@@ -56,10 +66,30 @@ class AgentSettings(BaseSettings):
         default=None, description="enrolment token, or the path of a file that holds it"
     )
     ram_cap: Size | None = Field(
-        default=None, description="bytes that agent and trainer may occupy together"
+        default=None, description="most memory of agent and trainer together, such as 700MB"
     )
     serve_port: int | None = Field(
         default=None, ge=0, le=65535, description="port on 127.0.0.1 for local predictions"
+    )
+    serve_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="threads of one prediction; else half the cores, to 4",
+    )
+    serve_provider: str = Field(
+        default="auto",
+        pattern=r"^[A-Za-z0-9]{1,64}$",
+        description="auto (what was measured fastest), cpu, or the onnxruntime provider to measure",
+    )
+    watch_folder: Path | None = Field(
+        default=None, description="folder in which every image that appears is judged"
+    )
+    watch_sort: bool = Field(
+        default=False, description="move judged images to ok/ or defect/ in the watched folder"
+    )
+    tile_px: int | None = Field(
+        default=None, ge=1, le=8192, description="side of a tile on a board, for inspect"
     )
     hang_s: float = Field(
         default=300.0, gt=0, le=86_400, description="a trainer silent for so long is ended"
@@ -72,6 +102,13 @@ class AgentSettings(BaseSettings):
         default=60.0, ge=1, le=86_400, description="poll interval where the server names none"
     )
     ca_file: Path | None = Field(default=None, description="certificate authority to trust")
+    ready_hook: Path | None = Field(
+        default=None,
+        description="program that says by exit code 0 that the line lets the box train",
+    )
+    audit_bytes: Size = Field(
+        default=200_000_000, description="most bytes of judged images kept for a person to look at"
+    )
     outbox_bytes: Size = Field(
         default=8_000_000, description="most bytes of reports kept while the server is away"
     )
@@ -91,4 +128,5 @@ class AgentSettings(BaseSettings):
         80 MB idle (measured: 54); 128 MB when it also serves predictions (measured: 105 with a
         small model). An agent that outgrows it says so: see ``assemble.own_bytes``.
         """
-        return IDLE_ALLOWANCE_BYTES if self.serve_port is None else SERVING_ALLOWANCE_BYTES
+        serves = self.serve_port is not None or self.watch_folder is not None
+        return SERVING_ALLOWANCE_BYTES if serves else IDLE_ALLOWANCE_BYTES

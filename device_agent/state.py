@@ -1,14 +1,14 @@
 """What the box remembers, and the table of how it moves on. Pure, apart from ``StateStore``.
 
 A step is done again after a crash, never half-believed: every step's effect is idempotent and the
-new step is written only after the effect is on disk.
+new step is written only after the effect is on disk. Nothing in the table asks for the time.
 """
 
 from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
-from contract.base import Label, Message, Utc
+from contract.base import Count, Label, Message, Text, Utc
 from contract.desired import Assignment, DesiredState
 from contract.device import DeviceProfile
 from contract.finetune import FinetuneResult
@@ -24,10 +24,12 @@ Step = Literal[
     "profiled",
     "assigned",
     "fetched",
+    "verified",
     "trained",
     "evaluated",
     "active",
     "rejected",
+    "rolled_back",
     "cloud",
     "idle",
 ]
@@ -38,11 +40,14 @@ Event = Literal[
     "told_cloud",
     "told_idle",
     "fetched",
+    "found_damaged",
+    "verified",
     "trained",
     "evaluated",
     "activated",
     "rejected",
     "kept_active",
+    "rolled_back",
 ]
 
 _TOLD: dict[Event, Step] = {
@@ -50,15 +55,18 @@ _TOLD: dict[Event, Step] = {
     "told_cloud": "cloud",
     "told_idle": "idle",
     "kept_active": "active",
+    "rolled_back": "rolled_back",
 }
 _LISTENING: tuple[Step, ...] = (
     "profiled",
     "assigned",
     "fetched",
+    "verified",
     "trained",
     "evaluated",
     "active",
     "rejected",
+    "rolled_back",
     "cloud",
     "idle",
 )
@@ -68,12 +76,13 @@ TABLE: dict[Step, dict[Event, Step]] = {
     **{step: dict(_TOLD) for step in _LISTENING},
 }
 TABLE["assigned"] |= {"fetched": "fetched", "rejected": "rejected"}
-TABLE["fetched"] |= {"trained": "trained", "rejected": "rejected"}
+TABLE["fetched"] |= {"verified": "verified", "found_damaged": "assigned", "rejected": "rejected"}
+TABLE["verified"] |= {"trained": "trained", "rejected": "rejected"}
 TABLE["trained"] |= {"evaluated": "evaluated", "rejected": "rejected"}
 TABLE["evaluated"] |= {"activated": "active", "rejected": "rejected"}
 
-WORKING: tuple[Step, ...] = ("assigned", "fetched", "trained", "evaluated")
-SETTLED: tuple[Step, ...] = ("active", "cloud", "idle")
+WORKING: tuple[Step, ...] = ("assigned", "fetched", "verified", "trained", "evaluated")
+SETTLED: tuple[Step, ...] = ("active", "rolled_back", "cloud", "idle")
 
 
 class IllegalTransitionError(StateError):
@@ -93,11 +102,27 @@ class Identity(Message):
     enrol_token_sha256: Label | None = None
 
 
+class Rollback(Message):
+    """Why the box stays on an older model: ``left`` was set aside for ``model_id``.
+
+    ``was_working`` says that a task was under way, which undoing takes up again where it stood.
+    """
+
+    request_id: Label
+    left: Label | None
+    model_id: Label
+    reason: Text
+    was_working: bool = False
+
+
 class BoxState(Message):
     """Everything but identity, reports and files. ``task_id`` names one try at one assignment.
 
     ``starts`` counts starts of the trainer for the task, ``attempts`` those that it failed.
-    ``floor_bytes`` is the largest floor that a trainer has shown on this box.
+    ``floor_bytes`` is the largest floor that a trainer has shown on this box. ``micro_batch`` is
+    what the task trains with where the plan's own broke the cap. ``retraining`` says why the box
+    trains again by itself, ``put_off`` why it waits; ``trained_at`` is when the last training
+    began, ``trained_images`` how many labelled images there were then.
     """
 
     schema_version: Literal[1] = 1
@@ -110,11 +135,18 @@ class BoxState(Message):
     result: FinetuneResult | None = None
     data_key: str | None = None
     outcome: OutcomeBody | None = None
+    rollback: Rollback | None = None
     profile: DeviceProfile | None = None
     profiled_at: Utc | None = None
     cap_kinds: tuple[Label, ...] = ()
     cap_bytes: int | None = None
     floor_bytes: int | None = None
+    micro_batch: int | None = None
+    retraining: Text | None = None
+    put_off: Text | None = None
+    trained_at: Utc | None = None
+    trained_images: Count | None = None
+    drifted: bool = False
 
 
 def advance(state: BoxState, event: Event, **changes: object) -> BoxState:

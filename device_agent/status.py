@@ -1,9 +1,12 @@
 """What ``device_agent status`` says, read from the state directory while an agent may run."""
 
+from datetime import UTC, datetime
 from typing import Any
 
+from device_agent.audit import count_samples
 from device_agent.outbox import Outbox
 from device_agent.paths import StatePaths
+from device_agent.promise import what_is_sent
 from device_agent.shelf import Manifest, Shelf
 from device_agent.state import BoxState, StateStore
 
@@ -16,14 +19,29 @@ def read_status(paths: StatePaths) -> dict[str, Any]:
         "step": state.step,
         "device_id": identity.device_id if identity else None,
         "server": identity.server if identity else None,
+        "last_answer_at": _heard_at(paths),
         **_orders(state),
         "active_model": _model(Shelf(paths).active()),
+        **_shelf(Shelf(paths)),
         "outcome": _outcome(state),
+        "trains_again_because": state.retraining,
+        "training_waits_because": state.put_off,
         "outbox": _outbox(paths),
+        "sent_to_the_cloud": what_is_sent(paths, state.desired, Shelf(paths).active()),
+        "audit": count_samples(paths.audit),
         "cap_kinds": list(state.cap_kinds or (state.profile.cap_kinds if state.profile else ())),
         "cap_bytes": state.cap_bytes,
         "state_dir": str(paths.root),
     }
+
+
+def _heard_at(paths: StatePaths) -> str | None:
+    """Return when a poll was last answered."""
+    try:
+        moment = datetime.fromtimestamp(paths.heard.stat().st_mtime, UTC)
+    except OSError:
+        return None
+    return moment.isoformat(timespec="seconds")
 
 
 def _orders(state: BoxState) -> dict[str, Any]:
@@ -45,6 +63,15 @@ def _model(active: Manifest | None) -> dict[str, Any] | None:
         return None
     fields = ("model_id", "variant", "release_number", "point_key", "balanced_accuracy", "sha256")
     return {field: getattr(active, field) for field in fields}
+
+
+def _shelf(shelf: Shelf) -> dict[str, Any]:
+    return {
+        "serving": next(iter(shelf.candidates()), None),
+        "previous_model": shelf.previous_id(),
+        "factory_model": shelf.factory_id(),
+        "rolled_back_from": shelf.rolled_back_id(),
+    }
 
 
 def _outcome(state: BoxState) -> dict[str, Any] | None:

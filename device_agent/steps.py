@@ -1,9 +1,11 @@
-"""The steps of one task: fetch, train, evaluate, activate. Each may be done twice without harm.
+"""The steps of one task: fetch, verify, evaluate, activate. Each may be done twice without harm.
 
 A step returns the next state or raises: ``RejectStep`` ends the task with an outcome, ``RetryStep``
-counts a failed attempt, everything else leaves the state as it is.
+counts a failed attempt, everything else leaves the state as it is. The step between verifying and
+evaluating is ``device_agent.train_step``.
 """
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,28 +14,23 @@ import structlog
 
 from contract.desired import Assignment
 from contract.device import DeviceProfile
-from contract.finetune import MODEL_FILE, FinetuneJob, FinetuneResult
-from contract.release import TrainGraph
+from contract.finetune import MODEL_FILE, FinetuneResult
+from contract.release import Artifact, TrainGraph
 from contract.report import OutcomeBody, OutcomeStatus
-from device_agent.box import Box, data_key, printable
-from device_agent.caps import ChildBudget, Fit, check_fit, child_budget, dry_run_fit
-from device_agent.data_check import require_images
+from device_agent.box import Box, printable
 from device_agent.errors import (
     AgentError,
     ArtifactError,
-    DataUnusableError,
-    DiskFullError,
     RefusedError,
-    StoppedError,
     TruncatedError,
 )
-from device_agent.outcome import judge_result, judge_run, outcome_body
+from device_agent.outcome import judge_result, outcome_body
+from device_agent.retrain import outlasting_text, outlasts
 from device_agent.shelf import Manifest
 from device_agent.state import BoxState, Step, advance, assignment_of
 from device_agent.trainer import TrainerRun
 
 log = structlog.get_logger()
-DRY_RUN_STEPS = 2
 MOST_ATTEMPTS = 3
 MOST_STARTS = 20
 _MB = 1_000_000
@@ -75,6 +72,13 @@ class DeferredError(AgentError):
     name = "deferred"
 
 
+class StarvedError(AgentError):
+    """The box ran out of memory outside the cap while it trained: others took it."""
+
+    exit_code = 6
+    name = "starved"
+
+
 def fetch(box: Box, state: BoxState) -> BoxState:
     """Bring every file of the assignment into the cache.
 
@@ -82,9 +86,7 @@ def fetch(box: Box, state: BoxState) -> BoxState:
     or an absent server is none.
     """
     assignment = assignment_of(state)
-    graph = _graph(assignment)
-    variant = assignment.variant
-    files = (variant.weights, variant.inference, graph.artifact)
+    variant, files = assignment.variant, needed_files(assignment)
     try:
         box.cache.fetch_all(files, box.client.artifact)
     except TruncatedError:
@@ -96,35 +98,63 @@ def fetch(box: Box, state: BoxState) -> BoxState:
     return advance(state, "fetched")
 
 
-def _graph(assignment: Assignment) -> TrainGraph:
+def needed_files(assignment: Assignment) -> tuple[Artifact, ...]:
+    """Return the files that training and serving need; raises RejectStep without a graph."""
+    variant = assignment.variant
+    return (variant.weights, variant.inference, train_graph(assignment).artifact)
+
+
+def verify(box: Box, state: BoxState) -> BoxState:
+    """Read every file again from the disk, then try the network in a child, before any training.
+
+    A file that the disk has damaged is fetched again: a failed attempt. So is a trial that fails,
+    since a crowded box may be the reason.
+    """
+    assignment = assignment_of(state)
+    damaged = [a.kind for a in needed_files(assignment) if not box.cache.holds(a)]
+    if damaged:
+        log.warning("files_damaged_on_disk", kinds=damaged, attempts=state.attempts + 1)
+        if state.attempts + 1 >= MOST_ATTEMPTS:
+            message = f"this disk does not keep what is written: {', '.join(damaged)}"
+            raise RejectStep("refused", message)
+        return advance(state, "found_damaged", attempts=state.attempts + 1)
+    network = describe_network(box, assignment, state)
+    trouble = box.try_model(box.cache.path(assignment.variant.inference), network)
+    if trouble is not None:
+        message = f"the network {assignment.variant.name} does not run here: {trouble}"
+        raise RetryLaterStep(message)
+    log.info("files_verified", variant=assignment.variant.name)
+    return advance(state, "verified")
+
+
+def describe_network(box: Box, assignment: Assignment, state: BoxState) -> Manifest:
+    """Describe the untrained network as a model, for its trial."""
+    variant = assignment.variant
+    return Manifest(
+        model_id=f"untrained-{variant.name}",
+        variant=variant.name,
+        classes=variant.classes,
+        input_px=assignment.point.plan.input_px,
+        in_channels=variant.spec.in_channels,
+        sha256=variant.inference.sha256,
+        length_bytes=variant.inference.length_bytes,
+        release_number=state.desired.release_number if state.desired else 0,
+        point_key=assignment.point.key,
+        balanced_accuracy=None,
+        n_test=0,
+        data_key="none",
+        artifacts=(),
+        made_at=box.world.now(),
+    )
+
+
+def train_graph(assignment: Assignment) -> TrainGraph:
+    """Return the graph of the plan's cut; raises RejectStep where the variant has none."""
     cut = assignment.point.plan.scope.cut
     for graph in assignment.variant.train_graphs:
         if graph.cut == cut:
             return graph
     raise RejectStep("refused", f"the variant has no training graph for the cut {cut}")
-
-
-def train(box: Box, state: BoxState, interrupted: Callable[[], bool]) -> BoxState:
-    """Check the memory, prove it by two steps, then train."""
-    assignment = assignment_of(state)
-    profile = with_seen_floor(box.take_profile(), state)
-    require_images(box, profile)
-    budget = child_budget(profile, assignment.budget_bytes)
-    workload_bytes = assignment.point.peak_workload_bytes
-    _require(box, state, check_fit(budget, profile.runtime_floor_bytes, workload_bytes), budget)
-    job = make_job(box, state, budget)
-    dry = _run(box, dry_job(job), budget, interrupted)
-    fit = dry_run_fit(budget, dry.peak_rss_bytes)
-    if not fit.fits:
-        raise _over_cap(fit, budget, dry)
-    box.world.mark("dry run done")
-    state = state.model_copy(update={"floor_bytes": seen_floor(state, dry)})
-    log.info("dry_run_fits", peak_bytes=dry.peak_rss_bytes, cap_bytes=budget.cap_bytes)
-    run = _run(box, job, budget, interrupted)
-    box.world.mark("training done")
-    key = data_key(box.settings.data, box.settings.test_data)
-    kinds = {"cap_kinds": run.cap_kinds, "cap_bytes": budget.cap_bytes}
-    return advance(state, "trained", result=_believed(run), data_key=key, **kinds)
 
 
 def with_seen_floor(profile: DeviceProfile, state: BoxState) -> DeviceProfile:
@@ -141,94 +171,6 @@ def seen_floor(state: BoxState, run: TrainerRun) -> int | None:
     return max(state.floor_bytes or 0, -(-run.result.floor_bytes // _MB) * _MB)
 
 
-def _require(box: Box, state: BoxState, fit: Fit, budget: ChildBudget) -> None:
-    if fit.fits:
-        return
-    if not fit.for_now:
-        raise _over_cap(fit, budget)
-    box.report(f"{state.task_id}/deferred", _outcome(state, "deferred", fit.text))
-    raise DeferredError(f"{fit.text}; it will be tried again at the next poll")
-
-
-def _over_cap(fit: Fit, budget: ChildBudget, run: TrainerRun | None = None) -> RejectStep:
-    """Refuse a plan whose predicted or proven peak is over the cap.
-
-    It is reported as ``over_cap`` with that peak, not as ``refused``: a larger cap makes it right.
-    """
-    why = RejectStep("over_cap", fit.text, run=run, cap_bytes=budget.cap_bytes)
-    why.peak_bytes = fit.peak_bytes
-    return why
-
-
-def make_job(box: Box, state: BoxState, budget: ChildBudget) -> FinetuneJob:
-    """Write the assignment as a job for the fine-tune program."""
-    assignment = assignment_of(state)
-    variant, plan, graph = assignment.variant, assignment.point.plan, _graph(assignment)
-    task_id = state.task_id or "task"
-    test_dir = box.settings.test_data
-    return FinetuneJob(
-        job_id=task_id,
-        variant=variant.name,
-        weights_path=str(box.cache.path(variant.weights).resolve()),
-        inference_path=str(box.cache.path(variant.inference).resolve()),
-        train_graph_path=str(box.cache.path(graph.artifact).resolve()),
-        output_dir=str((box.paths.job(task_id) / "out").resolve()),
-        data_dir=str((box.settings.data or Path()).resolve()),
-        classes=list(variant.classes),
-        trainable=list(graph.trainable),
-        frozen=list(graph.frozen),
-        input_px=plan.input_px,
-        in_channels=variant.spec.in_channels,
-        batch=plan.batch,
-        micro_batch=plan.micro_batch,
-        epochs=plan.epochs,
-        optimiser=plan.optimiser,
-        learning_rate=plan.learning_rate,
-        dropout=variant.spec.dropout,
-        threads=box.settings.threads,
-        test_dir=str(test_dir.resolve()) if test_dir else None,
-        ram_cap_bytes=budget.cap_bytes,
-    )
-
-
-def dry_job(job: FinetuneJob) -> FinetuneJob:
-    """Return the same job cut to two steps, in a folder of its own."""
-    output = str(Path(job.output_dir).with_name("dry"))
-    changes = {"job_id": f"{job.job_id}-dry", "output_dir": output, "max_steps": DRY_RUN_STEPS}
-    return FinetuneJob(**{**job.__dict__, **changes})
-
-
-def _run(
-    box: Box, job: FinetuneJob, budget: ChildBudget, interrupted: Callable[[], bool]
-) -> TrainerRun:
-    run = box.trainer.run(job, box.on_progress, interrupted)
-    end = judge_run(run, budget.cap_bytes)
-    log.info(
-        "trainer_ended",
-        job_id=job.job_id,
-        ending=run.ending,
-        kind=end.kind,
-        returncode=run.returncode,
-    )
-    if end.kind == "stopped":
-        raise StoppedError
-    if end.kind == "data":
-        raise DataUnusableError(f"the images cannot be trained on: {end.text}")
-    if end.kind == "disk":
-        raise DiskFullError(Path(job.output_dir))
-    if end.kind == "retry":
-        raise RetryStep(end.text)
-    if end.kind == "report":
-        raise RejectStep(end.status or "refused", end.text, run=run, cap_bytes=budget.cap_bytes)
-    return run
-
-
-def _believed(run: TrainerRun) -> FinetuneResult:
-    if run.result is None:
-        raise RetryStep("the trainer left no result")
-    return run.result
-
-
 def _result(state: BoxState) -> FinetuneResult:
     if state.result is None:
         raise RejectStep("refused", "the training's result was lost")
@@ -239,6 +181,8 @@ def evaluate(box: Box, state: BoxState) -> BoxState:
     """Judge the result by the floor and by the model that is active now."""
     desired = state.desired
     floor = desired.accuracy_floor if desired else 1.0
+    if state.retraining is not None:
+        return _evaluate_again(box, state, floor)
     verdict = judge_result(_result(state), floor, _rival(box, state))
     log.info("model_evaluated", accepted=verdict.accepted, reason=verdict.text)
     if not verdict.accepted:
@@ -246,12 +190,41 @@ def evaluate(box: Box, state: BoxState) -> BoxState:
     return advance(state, "evaluated")
 
 
+def _evaluate_again(box: Box, state: BoxState, floor: float) -> BoxState:
+    """Judge a retraining: the model in use stays unless the new one is at least as good."""
+    result = _result(state)
+    if outlasts(result, floor):
+        return _keep_active(box, state, outlasting_text(result), result)
+    verdict = judge_result(result, floor, None)
+    log.info("model_evaluated", accepted=verdict.accepted, reason=verdict.text)
+    if not verdict.accepted:
+        raise RejectStep(verdict.status, verdict.text, cap_bytes=state.cap_bytes)
+    return advance(state, "evaluated")
+
+
+def _keep_active(box: Box, state: BoxState, text: str, result: FinetuneResult) -> BoxState:
+    """End a retraining with the model that was active before, and what it scored just now."""
+    active = box.shelf.active()
+    if active is None:
+        raise RejectStep("refused", f"{text}, but it is gone")
+    outcome = still_active(state, active).model_copy(
+        update={
+            "reason": printable(text)[:1900],
+            "balanced_accuracy_after": result.balanced_accuracy_rival,
+            "n_test": result.n_rival,
+        }
+    )
+    box.report(f"{state.task_id}/outcome", outcome)
+    log.info("model_kept", model_id=active.model_id, reason=text)
+    return advance(state, "kept_active", outcome=outcome, retraining=None)
+
+
 def _rival(box: Box, state: BoxState) -> float | None:
     active = box.shelf.active()
     number = state.desired.release_number if state.desired else None
     if active is None or active.release_number != number or active.data_key != state.data_key:
         return None
-    return active.balanced_accuracy
+    return active.balanced_accuracy if box.shelf.is_whole(active.model_id) else None
 
 
 def activate(box: Box, state: BoxState) -> BoxState:
@@ -284,7 +257,7 @@ def make_manifest(box: Box, state: BoxState, source: Path) -> Manifest:
     if sha256 is None or (result.balanced_accuracy_after is None):
         raise RejectStep("refused", "the trainer left no model")
     number = state.desired.release_number if state.desired else 0
-    model_id = f"r{number}-{variant.name[:60]}-{sha256[:12]}"
+    model_id = name_model(number, variant.name, sha256, f"{assignment.point.key} {state.data_key}")
     if not source.exists():
         return box.shelf.manifest(model_id)
     cut = assignment.point.plan.scope.cut
@@ -306,8 +279,25 @@ def make_manifest(box: Box, state: BoxState, source: Path) -> Manifest:
     )
 
 
+def name_model(number: int, variant: str, sha256: str, origin: str) -> str:
+    """Name a model by its bytes and by ``origin``: the plan and the images that it came from.
+
+    Training that improves nothing hands back the same bytes for every plan.
+    """
+    tag = hashlib.sha256(origin.encode()).hexdigest()[:8]
+    return f"r{number}-{variant[:60]}-{sha256[:12]}-{tag}"
+
+
 def reject(box: Box, state: BoxState, why: RejectStep) -> BoxState:
-    """End the task: the outcome is kept for the server, whatever was active stays."""
+    """End the task: the outcome is kept for the server, whatever was active stays.
+
+    A retraining that is refused (it crashed, its numbers went bad) says nothing against the model
+    in use: an event tells of it, and the box waits for the next time.
+    """
+    if state.retraining is not None and why.status == "refused" and box.shelf.active() is not None:
+        box.event(f"{state.task_id}", "retraining_failed", str(why))
+        log.warning("retraining_failed", reason=str(why))
+        return advance(state, "kept_active", retraining=None)
     outcome = finished(state, why.status, str(why), why.run, why.cap_bytes)
     if why.peak_bytes is not None:
         outcome = outcome.model_copy(update={"peak_rss_bytes": why.peak_bytes})
@@ -322,11 +312,12 @@ def finished(
 ) -> OutcomeBody:
     """Return the outcome of the state's task with all that was measured."""
     result = state.result or (run.result if run else None)
-    body = outcome_body(_outcome(state, status, text), result, run, cap_bytes)
-    return body.model_copy(update={"cap_kinds": run.cap_kinds if run else state.cap_kinds})
+    body = outcome_body(outcome_of(state, status, text), result, run, cap_bytes)
+    kinds = run.cap_kinds if run else state.cap_kinds
+    return body.model_copy(update={"cap_kinds": kinds, "micro_batch": state.micro_batch})
 
 
-def _outcome(state: BoxState, status: OutcomeStatus, text: str) -> OutcomeBody:
+def outcome_of(state: BoxState, status: OutcomeStatus, text: str) -> OutcomeBody:
     desired = state.desired
     assignment = desired.assignment if desired else None
     return OutcomeBody(
@@ -346,17 +337,17 @@ def still_active(state: BoxState, active: Manifest) -> OutcomeBody:
         "n_test": active.n_test,
         "model_sha256": active.sha256,
     }
-    return _outcome(state, "activated", text).model_copy(update=measured)
+    return outcome_of(state, "activated", text).model_copy(update=measured)
 
 
 def told(state: BoxState, status: OutcomeStatus) -> OutcomeBody:
     """Return the outcome of being told ``cloud`` or ``idle``."""
-    return _outcome(state, status, state.desired.why if state.desired else "")
+    return outcome_of(state, status, state.desired.why if state.desired else "")
 
 
 def clear(box: Box, state: BoxState) -> None:
-    """Remove what neither the active model nor the task under way needs."""
-    keep = {sha for mid in box.shelf.candidates() for sha in _artifacts_of(box, mid)}
+    """Remove what neither a pinned model nor the task under way needs."""
+    keep = {sha for mid in box.shelf.pinned() for sha in _artifacts_of(box, mid)}
     assignment = state.desired.assignment if state.desired else None
     if assignment is not None:
         cut = assignment.point.plan.scope.cut
@@ -378,6 +369,7 @@ def _artifacts_of(box: Box, model_id: str) -> tuple[str, ...]:
 
 STEPS: dict[Step, Callable[[Box, BoxState], BoxState]] = {
     "assigned": fetch,
+    "fetched": verify,
     "trained": evaluate,
     "evaluated": activate,
 }

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +20,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from contract.finetune import RESULT_FILE, FinetuneJob, FinetuneProgress, FinetuneResult
 from device_agent.caps import WATCHDOG
-from device_agent.cgroup import CapGroup, make_cap_group, sweep_cap_groups
+from device_agent.cgroup import sweep_cap_groups
 from device_agent.children import quiet_environment
+from device_agent.confine import GROUP_PREFIX, UNCONFINED, Confinement, confine
+from device_agent.family import kill_group
 from device_agent.files import named_disk_errors, write_atomic
 from device_agent.lines import read_lines
-from device_agent.watchdog import Watchdog, kill_group
+from device_agent.scope import FindScopes, find_scopes
+from device_agent.watchdog import Watchdog
 
-GROUP_PREFIX = "paretofleet-"
 JOB_FILE = "JOB.json"
 LOG_FILE = "trainer.log"
 COMMAND = (sys.executable, "-m", "models", "finetune")
@@ -37,7 +38,9 @@ _GRACE_S = 5.0
 _PROGRESS: TypeAdapter[FinetuneProgress] = TypeAdapter(FinetuneProgress)
 _RESULT: TypeAdapter[FinetuneResult] = TypeAdapter(FinetuneResult)
 
-Ending = Literal["exited", "over_cap", "hung", "deadline", "stopped"]
+_NOT_STARTED = 125
+
+Ending = Literal["exited", "over_cap", "starved", "hung", "deadline", "stopped"]
 OnProgress = Callable[[FinetuneProgress], None]
 
 
@@ -61,6 +64,7 @@ class TrainerLimits:
 class TrainerRun:
     """How a child ended. ``result`` is None when it left none, or one that cannot be believed.
 
+    ``starved``: under its cap, but the box had no memory or no process left for it.
     ``peak_rss_bytes`` is the larger of what the watchdog saw and what the child says.
     """
 
@@ -79,11 +83,13 @@ class Trainer:
     """How to start a trainer. ``command`` gets the job file's path appended; tests hand in theirs.
 
     ``stop`` is asked several times a second: True ends the child gently (SIGTERM, then SIGKILL).
+    ``scopes`` is asked only where no control group is writable.
     """
 
     command: tuple[str, ...] = COMMAND
     limits: TrainerLimits = field(default_factory=TrainerLimits)
     root: Path = Path("/")
+    scopes: FindScopes = find_scopes
     monotonic: Callable[[], float] = time.monotonic
 
     def run(
@@ -98,48 +104,53 @@ class Trainer:
         forget_failure(output, job.job_id)
         write_atomic(job_path, json.dumps(dataclasses.asdict(job), indent=1).encode())
         sweep_cap_groups(GROUP_PREFIX, self.root)
-        group = None
+        confinement = UNCONFINED
         if job.ram_cap_bytes is not None:
-            name = f"{GROUP_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            group = make_cap_group(job.ram_cap_bytes, name, self.root)
+            confinement = confine(job.ram_cap_bytes, self.root, self.scopes)
         try:
-            return self._supervise(job, job_path, group, on_progress, stop)
+            run = self._supervise(job, job_path, confinement, on_progress, stop)
         finally:
-            if group is not None:
-                group.remove()
+            confinement.remove()
+        if _scope_failed(confinement, run):
+            return self._supervise(job, job_path, UNCONFINED, on_progress, stop)
+        return run
 
     def _supervise(
         self,
         job: FinetuneJob,
         job_path: Path,
-        group: CapGroup | None,
+        confinement: Confinement,
         on_progress: OnProgress,
         stop: Callable[[], bool],
     ) -> TrainerRun:
         log = job_path.with_name(LOG_FILE)
         start = self.monotonic()
         with named_disk_errors(log), log.open("wb") as stderr:
-            child = self._start(job_path, group, stderr.fileno())
-        watchdog = Watchdog(child.pid, job.ram_cap_bytes)
-        watchdog.start()
+            try:
+                child = self._start(job_path, confinement, stderr.fileno())
+            except OSError as exc:
+                return _not_started(exc)
+        watchdog = Watchdog(child.pid, job.ram_cap_bytes, end_group=confinement.kill)
         try:
-            ending = self._follow(child, on_progress, stop)
+            watched = watchdog.start()
+            ending = self._follow(child, on_progress, stop) if watched else "starved"
         finally:
             kill_group(child.pid, signal.SIGKILL)
             child.wait()
             watchdog.stop()
-        if watchdog.breached or (group is not None and group.killed_for_memory()):
-            ending = "over_cap"
+            if child.stdout is not None:
+                child.stdout.close()
+        ending = _why_it_ended(ending, child.returncode, watchdog, confinement, job.ram_cap_bytes)
         seconds = self.monotonic() - start
-        return _told(job, ending, child.returncode, watchdog, group, seconds)
+        return _told(job, ending, child.returncode, watchdog, confinement, seconds)
 
     def _start(
-        self, job_path: Path, group: CapGroup | None, stderr: int
+        self, job_path: Path, confinement: Confinement, stderr: int
     ) -> "subprocess.Popen[bytes]":
-        procs = "-" if group is None else str(group.procs)
-        leash = (sys.executable, "-m", "device_agent.leash", str(os.getpid()), procs)
+        parent = str(os.getpid())
+        leash = (sys.executable, "-m", "device_agent.leash", parent, confinement.procs)
         return subprocess.Popen(  # noqa: S603 - our own program, or a test's
-            [*leash, *self.command, str(job_path)],
+            [*leash, *confinement.prefix, *self.command, str(job_path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -179,12 +190,48 @@ class Trainer:
         return "hung" if silent_s > self.limits.hang_s else None
 
 
+def _why_it_ended(
+    ending: Ending,
+    returncode: int,
+    watchdog: Watchdog,
+    confinement: Confinement,
+    cap_bytes: int | None,
+) -> Ending:
+    """Return the cause behind an end: the cap, or a kill that was not ours."""
+    if watchdog.breached or (
+        cap_bytes is not None and confinement.ended_it(returncode, watchdog.peak_bytes, cap_bytes)
+    ):
+        return "over_cap"
+    killed = ending == "exited" and returncode == -signal.SIGKILL
+    return "starved" if killed else ending
+
+
+def _not_started(exc: OSError) -> TrainerRun:
+    """Return a run that never began: the kernel gave no process."""
+    return TrainerRun(
+        ending="starved",
+        returncode=_NOT_STARTED,
+        result=None,
+        peak_rss_bytes=0,
+        peak_anonymous_bytes=0,
+        cap_kinds=(),
+        log_tail=f"no child could be started: {exc.strerror}",
+        seconds=0.0,
+    )
+
+
+def _scope_failed(confinement: Confinement, run: TrainerRun) -> bool:
+    """Whether systemd-run said that it made no scope, so that the command never began."""
+    refused = run.returncode == 1 and run.result is None and run.log_tail.startswith("Failed to ")
+    return bool(confinement.prefix) and refused
+
+
 def _told(
     job: FinetuneJob,
     ending: Ending,
     returncode: int,
     watchdog: Watchdog,
-    group: CapGroup | None,
+    confinement: Confinement,
     seconds: float,
 ) -> TrainerRun:
     folder = Path(job.output_dir)
@@ -196,7 +243,7 @@ def _told(
         result=result,
         peak_rss_bytes=max(watchdog.peak_bytes, said[0]),
         peak_anonymous_bytes=max(watchdog.anonymous_bytes, said[1]),
-        cap_kinds=kinds_in_force(group, result, job.ram_cap_bytes),
+        cap_kinds=kinds_in_force(confinement.kind, result, job.ram_cap_bytes),
         log_tail=_tail(folder / LOG_FILE),
         seconds=seconds,
     )
@@ -240,12 +287,12 @@ def forget_failure(folder: Path, job_id: str) -> None:
 
 
 def kinds_in_force(
-    group: CapGroup | None, result: FinetuneResult | None, cap_bytes: int | None
+    outer: str | None, result: FinetuneResult | None, cap_bytes: int | None
 ) -> tuple[str, ...]:
     """Return every kind of cap that held the child."""
     if cap_bytes is None:
         return ()
-    kinds = [] if group is None else [f"cgroup_v{group.version}"]
+    kinds = [] if outer is None else [outer]
     said = [] if result is None else [k[:120] for k in result.cap_kinds[:4] if k.isprintable()]
     return tuple(dict.fromkeys((*kinds, *said, WATCHDOG)))
 

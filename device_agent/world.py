@@ -16,17 +16,23 @@ def _unmarked(_: str) -> None:
     return
 
 
+def _unheard() -> None:
+    return
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
     """``stop`` is set by SIGTERM; ``wait`` sleeps that long or until ``stop``.
 
     ``mark`` is called with a name between every two lasting effects: tests kill there.
+    ``alive`` is called wherever the loop can show that it is not stuck.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)
     now: Callable[[], datetime] = _utc_now
     monotonic: Callable[[], float] = time.monotonic
     mark: Callable[[str], None] = _unmarked
+    alive: Callable[[], None] = _unheard
     chance: Random = field(default_factory=Random)
     sleep: Callable[[float], object] | None = None
 

@@ -139,7 +139,9 @@ def set_profiles(tx: CoreTransaction, profiles: Iterable[tuple[str, int, str]]) 
 
 def touch(tx: CoreTransaction, ids: Iterable[str]) -> None:
     """Make the boxes' decisions due: what they saw of their points changed."""
-    tx.execute(_TOUCH, [{"of": device_id} for device_id in sorted(set(ids))])
+    due = [{"of": device_id} for device_id in sorted(set(ids))]
+    if due:
+        tx.execute(_TOUCH, due)
 
 
 def seen(tx: CoreTransaction, times: Mapping[str, datetime]) -> None:

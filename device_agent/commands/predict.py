@@ -1,5 +1,6 @@
 """``device_agent predict``: one image, one answer."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,13 +22,18 @@ def predict(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge one image by the active model, or by the cloud where the policy allows it."""
+    """Judge one image by the active model, or by the cloud where the policy allows it.
+
+    Example: device_agent predict image.png
+    """
     configure_logging()
     settings = load_settings(state=state)
     with ending():
         store = StateStore(StatePaths(settings.state))
         remembered = store.load().desired
-        prediction = make_predictor(store, lambda: remembered, settings).predict(read_image(image))
+        predictor = make_predictor(store, lambda: remembered, settings)
+        with contextlib.closing(predictor):
+            prediction = predictor.predict(read_image(image))
         if as_json:
             sys.stdout.write(prediction.model_dump_json() + "\n")
         else:

@@ -1,78 +1,89 @@
 """``device_agent run``: the agent itself."""
 
 import signal
-from pathlib import Path
-from typing import Annotated
+import threading
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import structlog
 import typer
 
 from device_agent.agent import Agent
-from device_agent.assemble import open_agent, open_desk
-from device_agent.commands.options import StateOption, ending, load_settings, parse_labels
+from device_agent.assemble import open_agent
+from device_agent.commands.options import (
+    JsonOption,
+    ending,
+    load_settings,
+    print_json,
+    require_server,
+    setting_options,
+)
+from device_agent.delegate import take_leaf
 from device_agent.display import progress_writer
 from device_agent.log import configure_logging
+from device_agent.notify import Notifier, living_wait
+from device_agent.services import Services
 from device_agent.settings import AgentSettings
 from device_agent.world import World
 
 log = structlog.get_logger()
 
 
-def run(  # noqa: PLR0913 - one parameter for each documented option
+@setting_options()
+def run(
     *,
-    server: Annotated[str | None, typer.Option(help="URL of the server.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder that holds ok/ and defect/.")] = None,
-    test_data: Annotated[
-        Path | None, typer.Option(help="Folder of images to judge by; else --data is split.")
-    ] = None,
-    state: StateOption = None,
     once: Annotated[bool, typer.Option("--once", help="Settle, report and exit.")] = False,
-    ram_cap: Annotated[
-        str | None, typer.Option(help="Most memory of agent and trainer: 256MB, 4GB (decimal).")
-    ] = None,
-    enrol_token: Annotated[
-        str | None, typer.Option(help="Enrolment token, or a file that holds it.")
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="Label k=v that policies select by; repeatable.")
-    ] = None,
-    serve_port: Annotated[
-        int | None, typer.Option(help="Serve predictions on 127.0.0.1:PORT.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Serial of the box; default: host name.")] = None,
     progress_json: Annotated[
         bool, typer.Option("--progress-json", help="Print the trainer's progress as JSON lines.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log more.")] = False,
+    as_json: JsonOption = False,
+    **settings: Any,  # noqa: ANN401 - one option for each setting
 ) -> None:
-    """Enrol, train what the server assigns within the cap, serve, report."""
-    configure_logging(verbose=verbose)
-    settings = load_settings(
-        server=server, data=data, test_data=test_data, state=state, ram_cap=ram_cap,
-        enrol_token=enrol_token, labels=parse_labels(label or []) or None,
-        serve_port=serve_port, name=name,
-    )  # fmt: skip
-    if not settings.server:
-        raise typer.BadParameter("name the server: --server https://fleet.example:8000")
+    """Enrol, train what the server assigns within the cap, serve, report.
+
+    Log lines go to standard error, as JSON unless it is a terminal. With --json they always are,
+    and what the box settled on is the last line of standard output.
+
+    Example: device_agent run --server https://fleet.example --data images --ram-cap 700MB
+    --enrol-token enrol.token
+    """
+    configure_logging(verbose=verbose, as_json=True if as_json else None)
+    known = load_settings(**settings)
+    require_server(known)
     with ending():
-        _run(settings, once=once, progress_json=progress_json)
+        facts = run_agent(known, once=once, progress_json=progress_json)
+        if as_json:
+            print_json(facts)
 
 
-def _run(settings: AgentSettings, *, once: bool, progress_json: bool) -> None:
-    world = World()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: world.stop.set())
+def run_agent(
+    settings: AgentSettings, *, once: bool = False, progress_json: bool = False
+) -> dict[str, Any]:
+    """Run until stopped, or until settled; return what the box is then."""
+    notifier = Notifier.from_environment()
+    take_leaf()
+    world = _world(notifier)
     on_progress = progress_writer(as_json=progress_json)
     with open_agent(settings, world=world, on_progress=on_progress) as agent:
-        desk = None if settings.serve_port is None else open_desk(agent, settings.serve_port)
-        if desk is not None:
-            desk.start()
-            log.info("serving", port=desk.port)
+        services = Services(agent)
+        services.start()
+        notifier.ready()
+        notifier.status(agent.state.step)
         try:
             _go(agent, once=once)
         finally:
-            if desk is not None:
-                desk.close()
+            notifier.stopping()
+            services.close(finish=once)
+        return {"step": agent.state.step, "active_model": agent.box.shelf.active_id()}
+
+
+def _world(notifier: Notifier) -> World:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    wait: Callable[[float], object] = living_wait(stop, notifier)
+    return World(stop=stop, mark=notifier.marked, sleep=wait, alive=notifier.alive)
 
 
 def _go(agent: Agent, *, once: bool) -> None:

@@ -13,7 +13,10 @@ from device_agent.status import read_status
 
 
 def status(*, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Say what the box is, what is active, why, and what waits to be sent."""
+    """Say what the box is, what is active, why, and what waits to be sent.
+
+    Example: device_agent status --json
+    """
     settings = load_settings(state=state)
     with ending():
         facts = read_status(StatePaths(settings.state))

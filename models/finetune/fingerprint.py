@@ -14,7 +14,7 @@ from contract.finetune import FinetuneJob
 from models.finetune.files import sha256_of
 
 _FORMAT = 1
-_IGNORED = {"output_dir", "ram_cap_bytes"}
+_IGNORED = {"output_dir", "ram_cap_bytes", "rival_path", "rival_seen_path"}
 _ARTIFACTS = ("weights_path", "inference_path", "train_graph_path")
 
 

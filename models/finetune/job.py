@@ -30,6 +30,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ram_cap_bytes": (2**20, 2**53),
 }
 _FILES = ("weights_path", "inference_path", "train_graph_path")
+_OPTIONAL_FILES = ("rival_path", "rival_seen_path")
 _FOLDERS = ("data_dir", "test_dir")
 _MIN_CLASSES = 2
 _CHANNELS = (1, 3)
@@ -118,13 +119,14 @@ def _check_lists(job: FinetuneJob) -> None:
 
 
 def _check_paths(job: FinetuneJob) -> None:
-    for name in (*_FILES, *_FOLDERS, "output_dir"):
+    for name in (*_FILES, *_OPTIONAL_FILES, *_FOLDERS, "output_dir"):
         value = getattr(job, name)
         if value is not None and ("\0" in value or not Path(value).is_absolute()):
             raise BadJobError(name, f"must be an absolute path, not {value!r}")
-    for name in _FILES:
-        if not Path(getattr(job, name)).is_file():
-            raise BadJobError(name, f"names no file: {getattr(job, name)}")
+    for name in (*_FILES, *_OPTIONAL_FILES):
+        value = getattr(job, name)
+        if value is not None and not Path(value).is_file():
+            raise BadJobError(name, f"names no file: {value}")
     for name in _FOLDERS:
         value = getattr(job, name)
         if value is not None and not Path(value).is_dir():

@@ -6,6 +6,7 @@ variables are set (``models.finetune.program`` does).
 """
 
 import contextlib
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass
@@ -17,20 +18,31 @@ import numpy as np
 import onnxruntime
 import PIL
 
-from contract.finetune import EXIT_DONE, EXIT_STOPPED, MODEL_FILE, RESULT_FILE, FinetuneJob
+from contract.finetune import (
+    EXIT_DONE,
+    EXIT_STOPPED,
+    MODEL_FILE,
+    MOST_SCORES,
+    RESULT_FILE,
+    SCORES_FILE,
+    FinetuneJob,
+    FinetuneScores,
+    Score,
+)
 from models.data.duplicates import fingerprint as describe
 from models.finetune.batches import Indices
 from models.finetune.checkpoint import CheckpointStore
-from models.finetune.dataset import Dataset, list_images, load_dataset
+from models.finetune.dataset import Dataset, list_images, load_dataset, thinned
 from models.finetune.delivery import latency_ms, predictor, require_agreement, write_model
 from models.finetune.errors import BadInputError, FinetuneError, NeedsFrugalityError, StoppedError
-from models.finetune.evaluation import Predict, logits_of
-from models.finetune.files import Reserve, sha256_of, sole_use, write_whole
+from models.finetune.evaluation import Predict, logits_of, scores
+from models.finetune.files import Reserve, sha256_of, sole_use, write_bytes, write_whole
 from models.finetune.fingerprint import fingerprint
 from models.finetune.memory import MemoryGuard, release_memory, tune_allocator
 from models.finetune.parameters import FlatTensors, Floats
 from models.finetune.pixels import PixelStore
 from models.finetune.report import Recorder
+from models.finetune.rival import rival_figures, write_seen
 from models.finetune.session import (
     TrainingSession,
     is_out_of_memory,
@@ -173,6 +185,8 @@ def _finetune(job: FinetuneJob, guard: MemoryGuard, recorder: Recorder, *, fruga
         trained = _train(job, dataset, around)
         release_memory()
         _deliver(job, dataset, trained, around)
+        write_seen(job, dataset)
+        recorder.note(**rival_figures(job, dataset, around))
     recorder.finish(folder, "done", "")
     recorder.say("done", text=f"balanced accuracy {recorder.result.balanced_accuracy_after:.4f}")
 
@@ -208,17 +222,15 @@ def _note_sizes(recorder: Recorder, dataset: Dataset) -> None:
 def _score_before(job: FinetuneJob, dataset: Dataset, around: Surroundings) -> None:
     around.recorder.doing = "scoring the model as it came"
     predict = predictor(Path(job.inference_path), job.threads, arena=True)
-    figures = _scores(job, dataset, predict, around)
+    figures = _figures(job, dataset, _inferred(predict, dataset, dataset.test, around))
     before = figures["balanced_accuracy"]
     around.recorder.note(balanced_accuracy_before=before, auc_before=figures["auc"])
     around.recorder.say("evaluate", done=0, text=f"before: {before:.4f}")
 
 
-def _scores(
-    job: FinetuneJob, dataset: Dataset, predict: Predict, around: Surroundings
-) -> dict[str, float]:
+def _figures(job: FinetuneJob, dataset: Dataset, logits: Floats) -> dict[str, float]:
+    """Return what ``logits`` of the test images are worth."""
     labels = dataset.labels[dataset.test]
-    logits = _inferred(predict, dataset, dataset.test, around)
     found = balanced_accuracy_interval(labels, predictions(logits), len(job.classes))
     return {
         "balanced_accuracy": found.value,
@@ -274,11 +286,16 @@ def _deliver(job: FinetuneJob, dataset: Dataset, trained: _Trained, around: Surr
 def _proven(
     job: FinetuneJob, dataset: Dataset, trained: _Trained, model: Path, around: Surroundings
 ) -> dict[str, Any]:
-    """Return the figures of the written ``model``; raises ModelsDisagreeError."""
+    """Write the scores of the written ``model`` and return its figures.
+
+    Raises ModelsDisagreeError.
+    """
     predict = predictor(model, job.threads, arena=True)
     rows = dataset.validation
     require_agreement(_inferred(predict, dataset, rows, around), trained.validation_logits)
-    figures = _scores(job, dataset, predict, around)
+    logits = _inferred(predict, dataset, dataset.test, around)
+    _keep_scores(job, dataset, trained.validation_logits, logits, sha256_of(model))
+    figures = _figures(job, dataset, logits)
     if job.threads > 1:
         del predict
         predict = predictor(model, 1, arena=True)
@@ -288,3 +305,21 @@ def _proven(
         "auc_after": figures["auc"],
         "latency_ms": latency_ms(predict, dataset.store.read(rows[:1])),
     }
+
+
+def _keep_scores(
+    job: FinetuneJob, dataset: Dataset, validation: Floats, test: Floats, model_sha256: str
+) -> None:
+    """Write the scores file, from which a box learns how sure an answer must be."""
+    found = FinetuneScores(
+        model_sha256=model_sha256,
+        validation=_thinned_scores(dataset.labels[dataset.validation], validation, job.seed),
+        test=_thinned_scores(dataset.labels[dataset.test], test, job.seed),
+    )
+    content = json.dumps(dataclasses.asdict(found), allow_nan=False).encode()
+    write_bytes(Path(job.output_dir) / SCORES_FILE, content)
+
+
+def _thinned_scores(labels: Indices, logits: Floats, seed: int) -> list[Score]:
+    kept = thinned(labels, MOST_SCORES, seed)
+    return scores(labels[kept], logits[kept])

@@ -32,6 +32,7 @@ MESSAGES: dict[str, type[Any]] = {
     "registered": Registered,
     "registration": Registration,
     "release": Release,
+    "release-reference": Release,
     "report-batch": ReportBatch,
     "report-batch-quality": ReportBatch,
     "report-receipts": ReportReceipts,
@@ -43,6 +44,7 @@ OPERATOR_INPUT: dict[str, type[Any]] = {
 }
 BETWEEN_PROGRAMS: dict[str, type[Any]] = {
     "finetune-job": FinetuneJob,
+    "finetune-job-rival": FinetuneJob,
     "finetune-progress": FinetuneProgress,
     "finetune-result-done": FinetuneResult,
     "finetune-result-over-cap": FinetuneResult,

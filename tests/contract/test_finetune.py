@@ -15,9 +15,9 @@ def test_a_result_with_a_status_that_nobody_knows_is_refused():
 
 
 def test_the_job_on_disk_is_exactly_the_dataclass():
-    job = parse("finetune-job", recorded("finetune-job"))
+    job = parse("finetune-job-rival", recorded("finetune-job-rival"))
 
-    assert dataclasses.asdict(job) == recorded("finetune-job")
+    assert dataclasses.asdict(job) == recorded("finetune-job-rival")
     assert TypeAdapter(FinetuneJob).validate_python(dataclasses.asdict(job)) == job
 
 

@@ -13,8 +13,10 @@ import structlog
 from PIL import Image
 
 from contract.device import DeviceProfile
+from contract.report import DataQualityBody
 from device_agent.agent import Agent
 from device_agent.assemble import open_agent
+from device_agent.quality.request import CheckSummary
 from device_agent.settings import AgentSettings
 from device_agent.trainer import Trainer, TrainerLimits
 from device_agent.world import World
@@ -64,6 +66,15 @@ def make_profile(**changes: object) -> DeviceProfile:
     return DeviceProfile.model_validate(facts | changes)
 
 
+def fine_images(**changes: object) -> CheckSummary:
+    """What a look at images finds where nothing is wrong."""
+    body: dict[str, object] = {
+        "class_counts": {"ok": 5, "defect": 5}, "findings": {}, "enough": True, "advice": "Enough.",
+    }  # fmt: skip
+    facts = {"trainable": True, "refusal": "", "body": DataQualityBody.model_validate(body)}
+    return CheckSummary.model_validate(facts | changes)
+
+
 @pytest.fixture(autouse=True)
 def plain_logging() -> Iterator[None]:
     yield
@@ -86,7 +97,7 @@ def data(tmp_path: Path) -> Path:
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
         for number in range(5):
-            (folder / f"{number}.png").write_bytes(image_bytes(level))
+            (folder / f"{number}.png").write_bytes(image_bytes(level + number))
     return tmp_path / "data"
 
 
@@ -124,6 +135,7 @@ def open_box(
             given: dict[str, object] = {
                 "http": fleet.client(), "world": world, "trainer": trainer(mode),
                 "profile": make_profile, "try_model": lambda *_: None,
+                "look_at_data": lambda *_: fine_images(),
             }  # fmt: skip
             opened = open_agent(settings, **(given | changes))  # type: ignore[arg-type]
             last.append(opened)

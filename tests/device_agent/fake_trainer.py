@@ -47,10 +47,27 @@ def good(accuracy=0.95):
         say("step", done, loss=0.5 / done)
     shutil.copy(JOB["inference_path"], OUT / "model.onnx")
     digest = hashlib.sha256((OUT / "model.onnx").read_bytes()).hexdigest()
+    scores = [[n % 2, n % 2, 0.5 + n / 200] for n in range(100)]
+    kept = {"model_sha256": digest, "validation": scores, "test": scores}
+    write("scores.json", json.dumps(kept).encode())
     finish(
         balanced_accuracy_before=0.5, balanced_accuracy_after=accuracy, n_train=40, n_test=20,
         peak_rss_bytes=60_000_000, peak_anonymous_bytes=30_000_000, floor_bytes=50_000_000,
         seconds=1.5, model_sha256=digest, cap_kinds=["rlimit_data"],
+    )  # fmt: skip
+
+
+def again(ours, rival):
+    """Train another model; where the job names a rival, score both."""
+    model = Path(JOB["inference_path"]).read_bytes() + b"trained again"
+    (OUT / "model.onnx").write_bytes(model)
+    (OUT / "seen.txt").write_text("0" * 32 + "\n")
+    against = {"balanced_accuracy_rival": rival, "balanced_accuracy_against_rival": ours}
+    finish(
+        balanced_accuracy_before=0.5, balanced_accuracy_after=ours, n_train=60, n_test=30,
+        peak_rss_bytes=60_000_000, floor_bytes=50_000_000, seconds=1.5,
+        model_sha256=hashlib.sha256(model).hexdigest(),
+        **(against | {"n_rival": 30} if JOB.get("rival_path") else {}),
     )  # fmt: skip
 
 
@@ -90,10 +107,56 @@ def big_line():
     good()
 
 
+def fill_disk():
+    """Write until the disk is full and leave it so."""
+    say("load", 0)
+    try:
+        with (OUT / "ballast").open("wb") as file:
+            while True:
+                file.write(b"x" * 65_536)
+                file.flush()
+    except OSError:
+        finish("disk_full", 5)
+
+
+def killed():
+    say("load", 0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def bomb():
+    """One allocation of a gigabyte, filled at once."""
+    say("load", 0)
+    finish(seconds=float(len(b"x" * 1_000_000_000)))
+
+
+def brood(*, leave=False):
+    """Stay small and have a grandchild take the memory; ``leave``: in a session of its own."""
+    if os.fork() == 0:
+        if leave:
+            os.setsid()
+        (OUT / "grandchild").write_text(str(os.getpid()))
+        held = []
+        for _ in range(100):
+            held.append(b"x" * 4_000_000)
+            time.sleep(0.005)
+        time.sleep(60)
+    say("load", 0)
+    time.sleep(60)
+
+
 MODES = {
+    "fill_disk": fill_disk,
+    "killed": killed,
+    "bomb": bomb,
+    "brood": brood,
+    "stray_brood": lambda: brood(leave=True),
     "good": good,
     "poor": lambda: good(0.6),
     "better": lambda: good(0.97),
+    "surpass": lambda: again(0.93, 0.90),
+    "fall_short": lambda: again(0.90, 0.93),
+    "both_poor": lambda: again(0.6, 0.7),
     "nan": lambda: good(float("nan")),
     "hog": hog,
     "hang": sleep_forever,

@@ -20,6 +20,7 @@ from contract.measurement import Conditions, FrontierPoint
 from contract.plan import Plan, Scope
 from contract.release import Artifact, TrainGraph, Variant
 from contract.report import OutcomeBody, Report
+from contract.rules import BoxRules
 
 ENROL_TOKEN = "enrol-secret-token"  # noqa: S105 - a test's own
 DEVICE_TOKEN = "device-secret-token"  # noqa: S105 - a test's own
@@ -127,6 +128,7 @@ class FleetSim(httpx2.BaseTransport):
     refused_kinds: set[str] = field(default_factory=set)
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     truncate_files_to: int | None = None
+    rules: BoxRules = field(default_factory=BoxRules)
 
     def client(self) -> httpx2.Client:
         return httpx2.Client(transport=self, base_url="http://fleet.test")
@@ -158,6 +160,7 @@ class FleetSim(httpx2.BaseTransport):
                 "accuracy_floor": self.floor,
                 "fallback": self.fallback,
                 "images_may_leave": self.images_may_leave,
+                "rules": self.rules,
                 "why": "it is the most accurate that fits",
                 "next_better": "none",
             }

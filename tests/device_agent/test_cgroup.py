@@ -1,10 +1,18 @@
 """Control groups, version 1 and 2, read from recorded trees and tried on this machine."""
 
 import os
+import signal
+import subprocess
 
 import pytest
 
-from device_agent.cgroup import cgroup_limit_bytes, make_cap_group, memory_groups, sweep_cap_groups
+from device_agent.cgroup import (
+    CapGroup,
+    cgroup_limit_bytes,
+    make_cap_group,
+    memory_groups,
+    sweep_cap_groups,
+)
 
 
 def tree(root, files):
@@ -99,3 +107,32 @@ def test_leftovers_of_dead_agents_are_swept_and_live_ones_stay(tmp_path):
 
     left = {path.name for path in home.iterdir() if path.is_dir()}
     assert left == {"paretofleet-77-a", "other"}
+
+
+@pytest.mark.parametrize(
+    ("version", "files", "own_limit"),
+    [
+        (2, {"memory.events": "oom 1\noom_kill 1\n"}, True),
+        (2, {"memory.events": "oom 0\noom_kill 1\n"}, False),
+        (2, {"memory.events": "oom 3\noom_kill 0\n"}, False),
+        (2, {}, False),
+        (1, {"memory.oom_control": "under_oom 0\noom_kill 2\n", "memory.failcnt": "9\n"}, True),
+        (1, {"memory.oom_control": "under_oom 0\noom_kill 2\n", "memory.failcnt": "0\n"}, False),
+        (1, {"memory.oom_control": "under_oom 0\noom_kill 0\n", "memory.failcnt": "9\n"}, False),
+    ],
+)
+def test_a_kill_for_memory_counts_only_at_the_group_s_own_limit(
+    tmp_path, version, files, own_limit
+):
+    tree(tmp_path, files)
+
+    assert CapGroup(version, tmp_path).killed_for_memory() is own_limit
+
+
+def test_every_process_in_the_group_is_ended(tmp_path):
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    tree(tmp_path, {"cgroup.procs": f"{child.pid}\nnonsense\n"})
+
+    CapGroup(2, tmp_path).kill()
+
+    assert child.wait() == -signal.SIGKILL

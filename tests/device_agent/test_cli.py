@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,24 @@ def call(*arguments: str):
 def test_the_help_names_every_exit_code():
     text = " ".join(call("--help").output.split())
 
-    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130):
+    for code in (*range(12), 130):
         assert f"{code} " in text
     assert "1 MB = 1,000,000 bytes" in text
+
+
+def test_alone_it_explains_itself_and_that_is_no_failure():
+    result = call()
+
+    assert result.exit_code == 0
+    known = get_command(app).commands
+    named = re.findall(r"^  device_agent (\w+)", result.stdout, re.MULTILINE)
+    assert {"enrol", "check", "run", "service", "status", "doctor"} <= set(named) <= set(known)
+    assert "/etc/paretofleet/agent.toml" in result.stdout
+    assert "PARETOFLEET_AGENT_" in result.stdout
+
+
+def test_it_says_its_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", call("--version").stdout)
 
 
 def test_the_help_says_which_options_can_come_from_the_environment():
@@ -48,9 +65,9 @@ def test_the_help_says_which_options_can_come_from_the_environment():
 
     assert "PARETOFLEET_AGENT_LABELS" in said
     options = {parameter.name for parameter in get_command(app).commands["run"].params}
-    for name in options - {"help"}:
+    for name in options - {"help", "config"}:
         variable = {"label": "labels"}.get(name, name)
-        option = "--" + name.replace("_", "-")
+        option = "--" + name.removeprefix("as_").replace("_", "-")
         assert (option in no) != (variable in AgentSettings.model_fields), option
 
 
@@ -108,6 +125,7 @@ def test_the_status_of_a_new_box_is_told(tmp_path):
 
     assert result.exit_code == 0
     assert json.loads(result.stdout)["step"] == "new"
+    assert json.loads(result.stdout)["last_answer_at"] is None
 
 
 def test_the_status_of_a_working_box_names_model_and_reason(open_box, settings):
@@ -118,6 +136,8 @@ def test_the_status_of_a_working_box_names_model_and_reason(open_box, settings):
     assert facts["active_model"]["variant"] == "xcep-tiny"
     assert facts["why"] == "it is the most accurate that fits"
     assert facts["outbox"]["reports"] == 0
+    heard_at = datetime.fromisoformat(facts["last_answer_at"])
+    assert timedelta(0) <= datetime.now(UTC) - heard_at < timedelta(minutes=10)
     assert "rss_watchdog" in facts["cap_kinds"]
     assert "xcep-tiny" in call("status", "--state", str(settings.state)).stdout
 

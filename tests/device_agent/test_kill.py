@@ -20,6 +20,7 @@ from device_agent.shelf import Shelf
 from tests.device_agent.conftest import FAKE_TRAINER, make_profile
 from tests.device_agent.fleet import ENROL_TOKEN, FleetSim
 
+NURSERY = Path(__file__).with_name("nursery.py")
 MARKS = (
     "registered",
     "identity saved",
@@ -27,6 +28,7 @@ MARKS = (
     "saved profiled",
     "saved assigned",
     "saved fetched",
+    "saved verified",
     "dry run done",
     "training done",
     "saved trained",
@@ -105,7 +107,7 @@ from device_agent.assemble import open_agent
 from device_agent.settings import AgentSettings
 from device_agent.trainer import Trainer
 from device_agent.world import World
-from tests.device_agent.conftest import make_profile
+from tests.device_agent.conftest import fine_images, make_profile
 
 url, data, state, token, trainer, mark = sys.argv[1:]
 def kill(name):
@@ -116,6 +118,7 @@ settings = AgentSettings(
 )
 with open_agent(
     settings, world=World(mark=kill), profile=make_profile, try_model=lambda *_: None,
+    look_at_data=lambda *_: fine_images(),
     trainer=Trainer(command=(sys.executable, "-S", trainer, "good")),
 ) as agent:
     print(agent.run_once())
@@ -167,14 +170,40 @@ def run_agent(tmp_path: Path, url: str, data: Path, mark: str) -> subprocess.Com
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "mark", ["identity saved", "saved fetched", "training done", "model switched", "reports sent"]
-)
-def test_sigkill_and_a_new_process_converge(tmp_path, url, data, fleet, mark):
-    assert run_agent(tmp_path, url, data, mark).returncode == -signal.SIGKILL
+def test_sigkill_and_a_new_process_converge(tmp_path, url, data, fleet):
+    assert run_agent(tmp_path, url, data, "model switched").returncode == -signal.SIGKILL
 
     healed = run_agent(tmp_path, url, data, "")
 
     assert healed.stdout.endswith("active\n"), healed.stderr
     check_whole(tmp_path / "state", fleet)
     assert json.loads((tmp_path / "state" / "state.json").read_text())["step"] == "active"
+
+
+SEEDS = 4
+KILLS = 130
+BOXES = 5
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_hundreds_of_sigkills_anywhere_leave_the_old_or_the_new_model(tmp_path, seed):
+    """130 real kills each, 520 in all: at every mark once, then at random marks and moments and
+    just before a random touch of the disk.
+
+    What is checked after each death, and at the end of each phase, is in ``nursery.py``.
+    """
+    arguments = [tmp_path, seed, KILLS, seed * BOXES]
+    done = subprocess.run(
+        [sys.executable, NURSERY, *map(str, arguments)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=600, check=False,  # noqa: PTH109
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert told["kills"] >= KILLS
+    assert told["boxes"] >= BOXES
+    assert max(told["marks"].values()) <= SEEDS * BOXES, "every mark has its box"
+    for phase in told["marks"]:
+        assert told["where"][f"{phase} at a mark"]
+    assert {"verified", "active", "rolled_back"} <= set(told["steps"])
+    assert told["cpu_seconds"] < 60

@@ -1,5 +1,6 @@
 """The outbox: durable, bounded, in order, each report once."""
 
+import shutil
 import sqlite3
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from contract.report import EventBody, InferenceSummaryBody, OutcomeBody, ProfileBody
+from contract.report import (
+    DataQualityBody,
+    EventBody,
+    InferenceSummaryBody,
+    OutcomeBody,
+    ProfileBody,
+    Report,
+)
 from device_agent.errors import DiskFullError, StateError
 from device_agent.outbox import Outbox, merge_summaries
 from tests.device_agent.conftest import make_profile
@@ -151,6 +159,156 @@ def test_a_lock_by_another_program_is_named(tmp_path):
         with pytest.raises(StateError, match="no other program holds it"):
             outbox.add("a", OUTCOME, NOW)
         other.close()
+
+
+def test_of_what_says_how_things_stand_the_newest_is_kept(tmp_path):
+    quality = DataQualityBody(class_counts={}, findings={}, enough=True, advice="none")
+    with Outbox(tmp_path / "o.sqlite3") as outbox:
+        for number in range(3):
+            outbox.add(f"p{number}", ProfileBody(profile=make_profile(n_ok=number)), NOW)
+            outbox.add(f"q{number}", quality, NOW)
+
+        assert [r.key for r in outbox.batch().reports] == ["p2", "q2"]
+
+
+def test_a_profile_that_may_have_arrived_is_not_overtaken(tmp_path):
+    body = ProfileBody(profile=make_profile())
+    with Outbox(tmp_path / "o.sqlite3") as outbox:
+        outbox.add("sent", body, NOW)
+        outbox.mark_tried(["sent"])
+        outbox.add("new", body, NOW)
+
+        assert [r.key for r in outbox.batch().reports] == ["sent", "new"]
+
+
+def test_a_gap_of_days_does_not_keep_later_summaries_apart(tmp_path):
+    with Outbox(tmp_path / "o.sqlite3", cap_bytes=500) as outbox:
+        for hour in (0, 100, 101, 102):
+            outbox.add(str(hour), summary(hour), NOW)
+        bodies = [r.body for r in outbox.batch().reports]
+
+    assert [body.counts["ok"] for body in bodies] == [1, 3]
+
+
+def test_adding_up_keeps_every_figure_that_adds():
+    one = summary().model_copy(
+        update={
+            "cloud_reasons": {"low_confidence": 2}, "confidence_counts": (1,) * 10,
+            "audited_count": 3, "drift": 0.2,
+        }
+    )  # fmt: skip
+    other = summary(1).model_copy(update={"cloud_reasons": {"on_failure": 1}, "drift": 0.1})
+
+    merged = merge_summaries(one, other)
+
+    assert merged.cloud_reasons == {"low_confidence": 2, "on_failure": 1}
+    assert merged.confidence_counts == (1,) * 10
+    assert (merged.audited_count, merged.drift) == (3, 0.2)
+
+
+@pytest.mark.parametrize("clock_ms", [1, 10**9])
+def test_numbers_go_on_above_whatever_the_clock_and_the_file_say(tmp_path, clock_ms):
+    path = tmp_path / "o.sqlite3"
+    with Outbox(path, first_sequence=10**6) as outbox:
+        outbox.add("a", OUTCOME, NOW)
+        highest = outbox.batch().reports[0].sequence
+    path.write_bytes(b"this is not a database" * 100)
+    with Outbox(path, first_sequence=clock_ms) as outbox:
+        outbox.add("b", OUTCOME, NOW)
+
+        assert outbox.batch().reports[0].sequence > highest
+
+
+BODIES = {
+    "outcome": lambda n: OUTCOME,  # noqa: ARG005 - they all take the number
+    "event": lambda n: EventBody(name="e", fields={"n": str(n)}),
+    "inference_summary": summary,
+    "profile": lambda n: ProfileBody(profile=make_profile(n_ok=n)),
+}
+
+
+class BoundedMachine(RuleBasedStateMachine):
+    """A small cap, every kind, lost answers, power cuts: results survive and order holds."""
+
+    CAP_BYTES = 1500
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.n_folders = 0
+        self.number = 0
+        self.open(Path(self.folder.name) / "0")
+        self.outcomes: set[str] = set()
+        self.counted = 0
+        self.server: dict[str, Report] = {}
+        self.newest_profile: str | None = None
+
+    def open(self, folder: Path) -> None:
+        self.path = folder / "o.sqlite3"
+        self.outbox = Outbox(self.path, self.CAP_BYTES, first_sequence=1)
+
+    def waiting(self) -> list[Report]:
+        batch = self.outbox.batch()
+        return list(batch.reports) if batch else []
+
+    @rule(kind=st.sampled_from(sorted(BODIES)))
+    def add(self, kind: str) -> None:
+        self.number += 1
+        key = f"{kind}-{self.number}"
+        assert self.outbox.add(key, BODIES[kind](self.number), NOW)
+        if kind == "outcome":
+            self.outcomes.add(key)
+        self.counted += kind == "inference_summary"
+        self.newest_profile = key if kind == "profile" else self.newest_profile
+
+    @rule(answer_lost=st.booleans(), taken=st.integers(1, 8))
+    def send(self, *, answer_lost: bool, taken: int) -> None:
+        sent = self.waiting()[:taken]
+        self.outbox.mark_tried([r.key for r in sent])
+        for report in sent:
+            known = self.server.setdefault(report.key, report)
+            assert known == report, "a report that may have arrived never changes"
+        if not answer_lost:
+            self.outbox.acknowledge([r.key for r in sent])
+
+    @rule()
+    def lose_power(self) -> None:
+        """Go on from a copy of the files as they lie on the disk at this moment."""
+        self.n_folders += 1
+        copy = Path(self.folder.name) / str(self.n_folders)
+        shutil.copytree(self.path.parent, copy)
+        self.outbox.close()
+        self.open(copy)
+
+    @invariant()
+    def results_are_kept_and_the_rest_is_bounded(self) -> None:
+        waiting = self.waiting()
+        keys = {r.key for r in waiting}
+        assert self.outcomes <= keys | set(self.server)
+        assert self.newest_profile is None or self.newest_profile in keys | set(self.server)
+        profiles = [r for r in waiting if r.body.kind == "profile"]
+        results = [r for r in waiting if r.body.kind == "outcome"]
+        always = sum(len(r.body.model_dump_json()) for r in [*results, *profiles[-1:]])
+        assert self.outbox.size_bytes() <= max(self.CAP_BYTES, always)
+
+    @invariant()
+    def summaries_are_never_counted_twice(self) -> None:
+        every = {r.key: r.body for r in [*self.server.values(), *self.waiting()]}
+        told = sum(b.counts["ok"] for b in every.values() if b.kind == "inference_summary")
+        assert told <= self.counted
+
+    @invariant()
+    def they_go_out_in_order(self) -> None:
+        numbers = [r.sequence for r in self.waiting()]
+        assert numbers == sorted(set(numbers))
+
+    def teardown(self) -> None:
+        self.outbox.close()
+        self.folder.cleanup()
+
+
+TestBoundedMachine = BoundedMachine.TestCase
+TestBoundedMachine.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 
 
 class OutboxMachine(RuleBasedStateMachine):

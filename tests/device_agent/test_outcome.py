@@ -34,6 +34,7 @@ CAP = 100
         ({"ending": "hung", "returncode": -9}, "retry", None),
         ({"ending": "deadline", "returncode": -15}, "retry", None),
         ({"ending": "over_cap", "returncode": -9}, "report", "over_cap"),
+        ({"ending": "starved", "returncode": -9}, "later", None),
         ({"ending": "stopped", "returncode": 143}, "stopped", None),
         ({"result": dataclasses.replace(RESULT, status="diverged")}, "retry", None),
     ],

@@ -9,22 +9,26 @@ import pytest
 
 from contract.desired import DesiredState
 from contract.inference import Prediction
+from contract.rules import BoxRules
+from device_agent.calibrate import Calibration
+from device_agent.care import Care
 from device_agent.errors import BadImageError, NoPredictionError, ServerAwayError
 from device_agent.paths import StatePaths
 from device_agent.predict import Predictor, SetAside, probabilities
-from device_agent.privacy import may_ask_cloud
 from device_agent.runtime import open_session
 from device_agent.shelf import Manifest, Shelf
 from tests.device_agent.conftest import image_bytes
 from tests.device_agent.fleet import PX, cloud_prediction, tiny_model
 
-ACTIONS, FALLBACKS = ("train", "cloud", "idle"), ("never", "nothing_fits", "on_failure")
+ACTIONS = ("train", "cloud", "idle")
+FALLBACKS = ("never", "nothing_fits", "on_failure", "low_confidence")
 
 
-def desired(action="train", fallback="never", *, may_leave=False) -> DesiredState:
+def desired(action="train", fallback="never", *, may_leave=False, **rules) -> DesiredState:
     return DesiredState(
         generation=1, action=action, release_number=1, decision_id=None, assignment=None,
         accuracy_floor=0.5, fallback=fallback, images_may_leave=may_leave, why="", next_better="",
+        rules=BoxRules(**rules),
     )  # fmt: skip
 
 
@@ -33,13 +37,38 @@ class Cloud:
 
     def __init__(self, *, away: bool = False) -> None:
         self.images: list[bytes] = []
+        self.asked: list[tuple[float, bool]] = []
         self.away = away
 
-    def __call__(self, image: bytes) -> Prediction:
+    def __call__(self, image: bytes, *, deadline_s: float, patient: bool) -> Prediction:
+        self.asked.append((deadline_s, patient))
         if self.away:
             raise ServerAwayError("the server is away")
         self.images.append(image)
         return Prediction.model_validate(cloud_prediction())
+
+    def close(self) -> None:
+        return
+
+
+class Told:
+    """Remembers what a predictor lets be counted."""
+
+    def __init__(self) -> None:
+        self.overruled: list[str] = []
+        self.audited = 0
+
+    def note_overruled(self, prediction: Prediction) -> None:
+        self.overruled.append(prediction.label)
+
+    def note_audited(self) -> None:
+        self.audited += 1
+
+
+def needing(threshold: float | None) -> Calibration:
+    return Calibration(
+        max_risk=0.1, max_offload=None, confidence=0.9, threshold=threshold, n=50, kept_share=0.5
+    )
 
 
 @pytest.fixture
@@ -176,41 +205,110 @@ def test_no_image_leaves_a_box_that_never_heard_a_policy(shelf):
     assert cloud.images == []
 
 
-@pytest.mark.parametrize(
-    ("action", "fallback", "local_failed", "allowed"),
-    [
-        ("cloud", "never", False, True),
-        ("train", "on_failure", True, True),
-        ("train", "on_failure", False, False),
-        ("train", "nothing_fits", True, False),
-        ("idle", "never", True, False),
-        ("idle", "on_failure", True, True),
-    ],
-)
-def test_where_images_may_leave_the_fallback_decides(action, fallback, local_failed, allowed):
-    policy = desired(action, fallback, may_leave=True)
-
-    assert may_ask_cloud(policy, local_failed=local_failed) is allowed
-
-
-def test_a_box_told_cloud_asks_the_cloud(shelf):
+def test_a_box_told_cloud_asks_the_cloud_and_says_why(shelf):
     put(shelf, "one", tiny_model())
     cloud = Cloud()
-    answer = Predictor(shelf, lambda: desired("cloud", may_leave=True), cloud).predict(
-        image_bytes()
-    )
+    policy = desired("cloud", "nothing_fits", may_leave=True)
+    answer = Predictor(shelf, lambda: policy, cloud).predict(image_bytes())
 
-    assert answer.source == "cloud"
+    assert (answer.source, answer.why_cloud) == ("cloud", "nothing_fits")
     assert len(cloud.images) == 1
 
 
 def test_while_the_cloud_is_away_the_old_model_answers(shelf):
     put(shelf, "one", tiny_model())
-    policy = desired("cloud", may_leave=True)
+    policy, cloud = desired("cloud", "nothing_fits", may_leave=True), Cloud(away=True)
+    answer = Predictor(shelf, lambda: policy, cloud).predict(image_bytes())
 
-    assert (
-        Predictor(shelf, lambda: policy, Cloud(away=True)).predict(image_bytes()).source == "device"
-    )
+    assert (answer.source, answer.why_cloud) == ("device", None)
+    assert cloud.asked == [(2.0, False)]
+
+
+def test_a_box_without_any_model_waits_for_the_cloud(shelf):
+    policy = desired("train", "on_failure", may_leave=True, cloud_deadline_ms=300)
+    cloud = Cloud()
+    answer = Predictor(shelf, lambda: policy, cloud).predict(image_bytes())
+
+    assert answer.why_cloud == "on_failure"
+    assert cloud.asked == [(0.3, True)]
+
+
+def test_a_doubtful_answer_is_asked_of_the_cloud_and_a_sure_one_is_kept(shelf):
+    put(shelf, "one", tiny_model())
+    told, cloud = Told(), Cloud()
+    policy = desired(fallback="low_confidence", may_leave=True, max_risk=0.1)
+    care = Care(threshold=lambda *_: needing(0.99), witness=told)
+    predictor = Predictor(shelf, lambda: policy, cloud, care=care)
+
+    sure, doubtful = predictor.predict(image_bytes(220)), predictor.predict(image_bytes(130))
+
+    assert (sure.source, sure.why_cloud) == ("device", None)
+    assert (doubtful.source, doubtful.why_cloud) == ("cloud", "low_confidence")
+    assert (len(cloud.images), cloud.asked) == (1, [(2.0, False)])
+    assert told.overruled == ["defect"]
+
+
+def test_a_doubtful_answer_stands_where_the_cloud_says_nothing(shelf):
+    put(shelf, "one", tiny_model())
+    told = Told()
+    policy = desired(fallback="low_confidence", may_leave=True, max_risk=0.1)
+    care = Care(threshold=lambda *_: needing(None), witness=told)
+    predictor = Predictor(shelf, lambda: policy, Cloud(away=True), care=care)
+
+    answer = predictor.predict(image_bytes(130))
+
+    assert (answer.source, answer.why_cloud, answer.label) == ("device", None, "defect")
+    assert told.overruled == []
+
+
+@pytest.mark.parametrize(
+    ("fallback", "may_leave"),
+    [("on_failure", True), ("nothing_fits", True), ("never", True), ("low_confidence", False)],
+)
+def test_no_threshold_is_worked_out_where_doubt_sends_nothing(shelf, fallback, may_leave):
+    put(shelf, "one", tiny_model())
+    policy = desired(fallback=fallback, may_leave=may_leave, max_risk=0.1)
+
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    predictor = Predictor(shelf, lambda: policy, Cloud(), care=Care(threshold=never))
+
+    assert predictor.predict(image_bytes(130)).source == "device"
+
+
+def test_a_policy_without_a_promise_sends_no_doubtful_answer(shelf):
+    put(shelf, "one", tiny_model())
+    policy = desired(fallback="low_confidence", may_leave=True)
+
+    assert Predictor(shelf, lambda: policy, Cloud()).predict(image_bytes(130)).source == "device"
+
+
+def test_what_is_kept_for_a_person_is_counted(shelf):
+    put(shelf, "one", tiny_model())
+    told, kept = Told(), []
+    policy = desired(audit_share=0.25)
+
+    def sample(image: bytes, prediction: Prediction, share: float) -> bool:
+        kept.append((image, prediction.label, share))
+        return len(kept) == 2
+
+    care = Care(sample=sample, witness=told)
+    predictor = Predictor(shelf, lambda: policy, Cloud(), care=care)
+    for level in (220, 20):
+        predictor.predict(image_bytes(level))
+
+    assert kept == [(image_bytes(220), "defect", 0.25), (image_bytes(20), "ok", 0.25)]
+    assert told.audited == 1
+
+
+def test_a_box_that_never_heard_a_policy_keeps_no_image_for_a_person(shelf):
+    put(shelf, "one", tiny_model())
+
+    def never(*_: object) -> bool:
+        raise AssertionError
+
+    Predictor(shelf, lambda: None, Cloud(), care=Care(sample=never)).predict(image_bytes())
 
 
 def test_when_everything_fails_every_reason_is_told(shelf):

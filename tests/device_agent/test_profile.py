@@ -1,6 +1,8 @@
 """What a box says of itself."""
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,6 @@ from device_agent.profile import (
     ProbeFailedError,
     Survey,
     count_images,
-    cpu_facts,
     probed,
     profile_changed,
     run_probe,
@@ -19,20 +20,12 @@ from device_agent.profile import (
 from models.data.folder import scan_folder
 from tests.device_agent.conftest import make_profile
 
-X86 = "processor: 0\nmodel name\t: Intel(R) Core(TM) i5\nflags\t\t: fpu avx avx2 fma lm\n"
-ARM = "processor: 0\nFeatures\t: fp asimd asimddp crc32\nModel\t\t: Raspberry Pi 5\n"
 ANSWER = {
     "runtime_floor_bytes": 5,
     "benchmark_ms": 1.0,
     "providers": ["CPU"],
     "versions": {"a": "1"},
 }
-
-
-def test_reads_x86_and_arm_processors():
-    assert cpu_facts(X86) == ("Intel(R) Core(TM) i5", ("avx", "avx2", "fma"))
-    assert cpu_facts(ARM)[1] == ("asimd", "asimddp")
-    assert cpu_facts("")[1] == ()
 
 
 def test_the_probe_measures_this_machine():
@@ -131,3 +124,42 @@ def test_a_folder_of_images_that_cannot_be_used_leaves_a_profile(tmp_path):
     )  # fmt: skip
 
     assert (take_profile(survey).n_ok, take_profile(survey).n_defect) == (0, 0)
+
+
+BOARDS = sorted((Path(__file__).with_name("recorded") / "boards").glob("*/expected.json"))
+
+
+def board_profile(folder, tmp_path):
+    table = folder / "nvidia-smi.csv"
+    survey = Survey(
+        data=None, state=tmp_path, cache=tmp_path / "probe.json", operator_cap_bytes=None,
+        agent_bytes=80_000_000, cap_kinds=(), root=folder, run=lambda: ANSWER,
+        ask=lambda _: table.read_text() if table.exists() else None, nvml=lambda: None,
+    )  # fmt: skip
+    return take_profile(survey)
+
+
+def test_there_are_boards_enough():
+    assert len(BOARDS) >= 6
+
+
+@pytest.mark.parametrize("expected", BOARDS, ids=lambda path: path.parent.name)
+def test_a_recorded_board_is_described_as_it_is(expected, tmp_path):
+    wanted = json.loads(expected.read_text())
+    profile = board_profile(expected.parent, tmp_path).model_dump(mode="json")
+
+    assert {name: profile[name] for name in wanted["profile"]} == wanted["profile"]
+
+
+@pytest.mark.parametrize("expected", BOARDS, ids=lambda path: path.parent.name)
+def test_a_recorded_board_agrees_with_its_makers_figures(expected, tmp_path):
+    published = json.loads(expected.read_text())["published"]
+    profile = board_profile(expected.parent, tmp_path)
+    own_memory = [a.memory_bytes for a in profile.accelerators if a.memory_bytes is not None]
+
+    assert published["source"]
+    assert profile.cores == published["cores"]
+    assert 0.85 * published["ram_bytes"] < profile.ram_total_bytes <= published["ram_bytes"]
+    assert bool(own_memory) is ("gpu_bytes" in published)
+    for memory_bytes in own_memory:
+        assert abs(memory_bytes - published["gpu_bytes"]) < 0.05 * published["gpu_bytes"]

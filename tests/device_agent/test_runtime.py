@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from device_agent.children import quiet_environment
+from device_agent.runtime import open_session
 from tests.device_agent.fleet import tiny_model
 
 SCRIPT = """
@@ -44,3 +45,15 @@ def test_the_probe_and_the_trainer_start_quiet(tmp_path):
 
     assert environment["ORT_DISABLE_TELEMETRY"] == "1"
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_session_has_no_arena_and_the_threads_that_it_was_given(tmp_path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(tiny_model())
+
+    options = open_session(model, 3).get_session_options()
+
+    assert not options.enable_cpu_mem_arena
+    assert not options.enable_mem_pattern
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

@@ -1,7 +1,9 @@
 """The local endpoint, over real sockets."""
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
 from datetime import UTC, datetime
 
@@ -9,9 +11,11 @@ import pytest
 
 from contract.inference import Prediction
 from device_agent.errors import BadAddressError, BadImageError, NoPredictionError
-from device_agent.serve import LocalServer
+from device_agent.images import MOST_BYTES
+from device_agent.serve import Bounds, LocalServer
 from device_agent.summary import InferenceWindow
 from tests.device_agent.fleet import cloud_prediction
+from tests.device_agent.serving import Notes
 
 
 class Stub:
@@ -121,3 +125,159 @@ def test_beyond_two_at_once_a_caller_is_asked_to_come_back(desk):
     assert status == 503
     assert headers["Retry-After"] == "1"
     assert answers == [200, 200]
+
+
+def talk(port: int, *pieces: bytes, timeout_s: float = 10.0) -> bytes:
+    """Send raw bytes and return everything until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := connection.recv(65_536):
+                answer += piece
+        return answer
+
+
+@contextlib.contextmanager
+def bounded(**bounds):
+    stub = Stub()
+    server = LocalServer(0, stub, Notes().note, dict, Bounds(**bounds))
+    server.start()
+    try:
+        yield server, stub
+    finally:
+        stub.gate.set()
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (b"POST /predict HT", b""),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\n", b""),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", b"HTTP/1.1 408"),
+        (b"POST /v2/models/active/infer HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", b"HTTP/1.1 408"),
+    ],
+)
+def test_a_client_that_does_not_finish_is_cut_off(sent, answer):
+    with bounded(idle_s=0.2, request_s=0.2) as (server, _):
+        assert talk(server.port, sent)[: len(b"HTTP/1.1 408")] == answer
+
+
+def test_a_slow_client_holds_none_of_the_slots():
+    with (
+        bounded(at_once=1, patience_s=0.0, request_s=10.0) as (server, _),
+        socket.create_connection(("127.0.0.1", server.port)) as slow,
+    ):
+        slow.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\n\r\nab")
+        assert call(server.port, "POST", "/predict", b"image")[0] == 200
+
+
+def test_beyond_so_many_connections_callers_are_asked_to_come_back():
+    with bounded(connections=1) as (server, _):
+        with socket.create_connection(("127.0.0.1", server.port)) as first:
+            first.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert first.recv(12) == b"HTTP/1.1 200"
+            assert talk(server.port).startswith(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After")
+        for _ in range(200):
+            answer = talk(server.port, b"GET /healthz HTTP/1.0\r\n\r\n")
+            if answer.startswith(b"HTTP/1.1 200"):
+                break
+        assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_bodies_have_a_bound_for_all_together():
+    with bounded(body_bytes=10) as (server, _):
+        with socket.create_connection(("127.0.0.1", server.port)) as first:
+            first.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 8\r\n\r\nab")
+            first.sendall(b"c")
+            status = 200
+            while status == 200:
+                status, problem, headers = call(server.port, "POST", "/predict", b"image")
+            assert status == 503
+            assert headers["Retry-After"] == "1"
+            assert "too much" in problem["detail"]
+            first.sendall(b"defgh")
+            assert first.recv(12) == b"HTTP/1.1 200"
+        assert call(server.port, "POST", "/predict", b"image")[0] == 200
+
+
+def test_a_caller_who_waits_a_moment_gets_the_next_free_slot():
+    with bounded(at_once=1, patience_s=10.0) as (server, stub):
+        stub.gate.clear()
+        answers: list[int] = []
+        callers = [
+            threading.Thread(
+                target=lambda: answers.append(call(server.port, "POST", "/predict", b"x")[0])
+            )
+            for _ in range(3)
+        ]
+        for caller in callers:
+            caller.start()
+        stub.inside.acquire(timeout=10)
+        stub.gate.set()
+        for caller in callers:
+            caller.join()
+
+        assert answers == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    "head", [b"Transfer-Encoding: chunked", b"Content-Length: 3\r\nContent-Encoding: gzip",
+             b"Content-Length: 99999999999999999999"],
+)  # fmt: skip
+def test_bodies_of_unknown_length_or_encoded_are_refused(desk, head):
+    server, _, _ = desk
+
+    assert talk(server.port, b"POST /predict HTTP/1.1\r\n", head, b"\r\n\r\nabc").startswith(
+        b"HTTP/1.1 411"
+    )
+
+
+def test_a_body_that_ends_early_is_said_so(desk):
+    server, _, _ = desk
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\n\r\nab")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"2 of 5 bytes" in answer
+
+
+def test_a_body_that_is_too_big_is_refused_and_its_sender_can_read_why(desk):
+    server, _, _ = desk
+    status, problem, _ = call(server.port, "POST", "/predict", b"x" * (MOST_BYTES + 1))
+
+    assert status == 413
+    assert "20000000 bytes" in problem["detail"]
+
+
+def test_a_bug_is_answered_500_and_the_slot_is_free_again(desk):
+    server, stub, _ = desk
+    stub.error = ZeroDivisionError()
+    for _ in range(3):
+        assert call(server.port, "POST", "/predict", b"x")[0] == 500
+    stub.error = None
+
+    assert call(server.port, "POST", "/predict", b"x")[0] == 200
+
+
+def test_a_prediction_under_way_is_answered_before_the_server_is_closed():
+    with bounded() as (server, stub):
+        stub.gate.clear()
+        answers: list[int] = []
+        caller = threading.Thread(
+            target=lambda: answers.append(call(server.port, "POST", "/predict", b"x")[0])
+        )
+        caller.start()
+        stub.inside.acquire(timeout=10)
+        threading.Timer(0.05, stub.gate.set).start()
+        server.close()
+        caller.join()
+
+        assert answers == [200]

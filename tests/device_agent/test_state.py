@@ -1,5 +1,6 @@
 """The table of states: what may follow what, and what is kept on disk."""
 
+import json
 import stat
 
 import pytest
@@ -25,7 +26,8 @@ EVENTS = sorted({event for row in TABLE.values() for event in row})
 
 def test_the_happy_path_leads_from_new_to_active():
     state = BoxState()
-    for event in ("registered", "profiled", "told_train", "fetched", "trained", "evaluated"):
+    events = ("registered", "profiled", "told_train", "fetched", "verified", "trained")
+    for event in (*events, "evaluated"):
         state = advance(state, event)
 
     assert advance(state, "activated").step == "active"
@@ -52,8 +54,31 @@ def test_no_order_of_events_activates_what_was_not_evaluated(events):
         seen.append(state.step)
         if event == "activated":
             assert seen[-2] == "evaluated"
-        if event in {"fetched", "trained", "evaluated"}:
+        if event in {"fetched", "verified", "trained", "evaluated"}:
             assert WORKING.index(state.step) == WORKING.index(seen[-2]) + 1
+
+
+@pytest.mark.parametrize("step", [step for step in TABLE if step not in {"new", "enrolled"}])
+def test_a_box_can_be_rolled_back_from_wherever_it_listens_and_told_anew(step):
+    state = advance(BoxState(step=step), "rolled_back")
+
+    assert state.step == "rolled_back"
+    assert advance(state, "told_train").step == "assigned"
+    assert advance(state, "kept_active").step == "active"
+
+
+def test_files_that_the_disk_damaged_are_fetched_again():
+    assert advance(BoxState(step="fetched"), "found_damaged").step == "assigned"
+
+
+def test_a_state_file_of_an_older_agent_still_loads(tmp_path):
+    old = {"schema_version": 1, "step": "fetched", "task_id": "t", "starts": 2, "attempts": 1}
+    (tmp_path / "state.json").write_text(json.dumps(old))
+
+    state = StateStore(StatePaths(tmp_path)).load()
+
+    assert (state.step, state.starts, state.rollback) == ("fetched", 2, None)
+    assert advance(state, "verified").step == "verified"
 
 
 def test_settled_and_working_states_never_overlap():

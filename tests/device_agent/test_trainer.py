@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from contract.finetune import FinetuneJob, FinetuneProgress
+from device_agent.cgroup import make_cap_group
 from device_agent.trainer import (
     Trainer,
     TrainerLimits,
@@ -16,8 +17,11 @@ from device_agent.trainer import (
     parse_progress,
     read_result,
 )
-from device_agent.watchdog import Watchdog, read_memory
 from tests.device_agent.conftest import trainer
+
+
+def no_scopes() -> None:
+    return None
 
 
 @pytest.fixture
@@ -59,7 +63,7 @@ def test_a_hog_dies_at_its_cap(job):
 
 
 def test_the_watchdog_alone_holds_the_cap(job, tmp_path):
-    without_groups = Trainer(command=trainer("hog").command, root=tmp_path)
+    without_groups = Trainer(command=trainer("hog").command, root=tmp_path, scopes=no_scopes)
     run = without_groups.run(job)
 
     assert run.ending == "over_cap"
@@ -162,19 +166,91 @@ def test_the_child_dies_with_the_agent(job, tmp_path):
         pytest.fail("the trainer outlived its agent")
 
 
-def test_the_watchdog_reads_the_high_water_mark(tmp_path):
-    status = tmp_path / "7" / "status"
-    status.parent.mkdir()
-    status.write_text("Name:\tx\nVmHWM:\t  200 kB\nVmRSS:\t 100 kB\nRssAnon:\t 50 kB\n")
-    watchdog = Watchdog(7, 150 * 1024, tmp_path)
-
-    assert read_memory(status) == (204_800, 51_200)
-    assert not watchdog.look()
-    assert watchdog.breached
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
 
 
-def test_a_process_that_is_gone_is_no_breach(tmp_path):
-    watchdog = Watchdog(7, 1, tmp_path)
+def gone(pid: int) -> bool:
+    """A killed process needs a moment to go."""
+    for _ in range(100):
+        if not alive(pid):
+            return True
+        time.sleep(0.01)
+    return False
 
-    assert not watchdog.look()
-    assert not watchdog.breached
+
+@pytest.mark.parametrize("mode", ["brood", "stray_brood"])
+@pytest.mark.parametrize("outer", ["with a control group", "with the watchdog alone"])
+def test_memory_that_grandchildren_take_counts_and_they_die_too(job, tmp_path, mode, outer):
+    root = Path("/") if outer == "with a control group" else tmp_path / "no groups"
+    run = Trainer(command=trainer(mode).command, root=root, scopes=no_scopes).run(job)
+
+    assert run.ending == "over_cap"
+    grandchild = int(Path(job.output_dir, "grandchild").read_text())
+    assert gone(grandchild)
+
+
+def test_the_watchdog_counts_the_whole_family(job, tmp_path):
+    run = Trainer(command=trainer("brood").command, root=tmp_path, scopes=no_scopes).run(job)
+
+    assert 90_000_000 < run.peak_rss_bytes < 130_000_000
+
+
+def test_a_bomb_is_stopped_before_it_has_filled_its_gigabyte(job, tmp_path):
+    run = Trainer(command=trainer("bomb").command, root=tmp_path, scopes=no_scopes).run(job)
+
+    assert run.ending == "over_cap"
+    assert run.peak_rss_bytes < 600_000_000
+
+
+def test_a_kill_that_was_not_ours_is_told_from_a_breach(job):
+    run = trainer("killed").run(job)
+
+    assert (run.ending, run.returncode) == ("starved", -9)
+
+
+def test_no_process_left_for_a_child_is_an_ending_not_a_crash(job, monkeypatch):
+    def no_process(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("device_agent.trainer.subprocess.Popen", no_process)
+    run = trainer().run(job)
+
+    assert run.ending == "starved"
+    assert "no child could be started" in run.log_tail
+
+
+def test_no_thread_left_to_watch_with_ends_the_child(job, monkeypatch):
+    def no_thread(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("device_agent.watchdog.threading.Thread.start", no_thread)
+    run = trainer("hang").run(job)
+
+    assert (run.ending, run.returncode) == ("starved", -9)
+
+
+def test_a_crowded_box_s_own_limit_kills_the_trainer_and_is_no_breach(job):
+    """An outer control group is full: the kernel ends the trainer though it kept its own cap."""
+    outer = make_cap_group(60_000_000, f"paretofleet-{os.getpid()}-outer")
+    if outer is None:
+        pytest.skip("no control group is writable here")
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "Path(sys.argv[1]).write_text(str(os.getpid()))\n"
+        "from contract.finetune import FinetuneJob; from device_agent.trainer import Trainer\n"
+        f"job = FinetuneJob(**{job.__dict__ | {'ram_cap_bytes': 200_000_000}!r})\n"
+        f"run = Trainer(command={trainer('hog').command!r}).run(job)\n"
+        "print(run.ending, run.returncode)\n"
+    )
+    command = [sys.executable, "-c", script, str(outer.procs)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": "."}
+    )
+    outer.remove()
+
+    assert done.stdout == "starved -9\n", done.stderr

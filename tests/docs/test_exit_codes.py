@@ -1,12 +1,14 @@
 """The exit codes on the page are those of the code."""
 
-import inspect
+import importlib
+import pkgutil
+from collections.abc import Iterator
 
 import typer
 from typer.main import get_command
 
+import device_agent
 from contract import finetune
-from device_agent import errors, steps
 from device_agent.cli import app
 from device_agent.errors import AgentError
 from tests.docs.pages import REFERENCE, assert_holds, table
@@ -23,14 +25,24 @@ MEANINGS = {
     7: "the disk is full",
     8: "the state folder cannot be used",
     9: "no prediction could be made",
+    10: "`doctor` found something that does not work",
+    11: "the service could not be installed, removed or looked at, or does not run",
     130: "stopped by a signal; the next start goes on",
 }
 
 
 def named_errors():
-    modules = (errors, steps)
-    found = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
-    return {kind for kind in found if issubclass(kind, AgentError) and kind is not AgentError}
+    """Return every named error of the program, wherever it is defined."""
+    for module in pkgutil.walk_packages(device_agent.__path__, "device_agent."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    return {kind for kind in below(AgentError) if kind.__module__.startswith("device_agent.")}
+
+
+def below(kind: type) -> Iterator[type]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from below(child)
 
 
 def agent_table():

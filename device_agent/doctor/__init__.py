@@ -1,0 +1,1 @@
+"""What is wrong with a box, and the command that mends it. It reads; it never changes anything."""

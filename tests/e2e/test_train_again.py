@@ -1,0 +1,99 @@
+"""New labels, a busy line, and a second training: real server, real fine-tuning, one box."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from app import database
+from app.database import writing
+from app.main import create_app
+from app.services import catalogue, policies, tokens
+from app.settings import Settings
+from app.store import LocalStore
+from contract.policy import PolicyBody
+from device_agent.assemble import open_agent
+from device_agent.settings import AgentSettings
+from device_agent.world import World
+from models.data.generator.boards import write_board
+from tests.device_agent.conftest import Clock
+from tests.e2e.conftest import STARTER
+
+POLICY = PolicyBody(
+    priority=9,
+    accuracy_floor=0.0,
+    objective=("min_train_bytes",),
+    retrain_after_labels=20,
+    retrain_cooldown_hours=1.0,
+)
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    url = f"sqlite:///{folder / 'fleet.db'}"
+    engine = database.make_engine(url)
+    database.migrate(engine)
+    engine.dispose()
+    app = create_app(Settings(data_dir=folder, database_url=url), clock=Clock().now)
+    with TestClient(app, base_url="http://fleet.test") as client:
+        engine = app.state.runtime.engine
+        release, store = catalogue.read_release(STARTER), LocalStore(folder / "artifacts")
+        catalogue.store_files(STARTER, release, store)
+        with writing(engine) as tx:
+            catalogue.publish(tx, release, store.location, Clock().now())
+            policies.create(tx, "again", POLICY, Clock().now())
+            token = tokens.issue(tx, "enrol", now=Clock().now(), uses=1)
+        yield client, token
+
+
+def more_tiles(folder: Path, board: int, n: int) -> None:
+    made = folder.parent / f"board-{board}"
+    write_board(made, board, n_ok=n, n_defect=n, px=128, seed=board)
+    for label in ("ok", "defect"):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for path in (made / label).iterdir():
+            path.rename(folder / label / f"{board}-{path.name}")
+
+
+def test_new_labels_train_the_box_again_once_its_line_is_idle(server, tmp_path):
+    client, token = server
+    data, clock, hook = tmp_path / "data", Clock(), tmp_path / "idle"
+    more_tiles(data, 9201, 14)
+    hook.write_text("#!/bin/sh\nexit 0\n")
+    hook.chmod(0o755)
+    settings = AgentSettings(
+        server="http://fleet.test", data=data, state=tmp_path / "box", enrol_token=token,
+        ram_cap=400_000_000, ready_hook=hook,
+    )  # fmt: skip
+    world = World(now=clock.now, sleep=lambda _: None)
+    with open_agent(settings, http=client, world=world) as box:
+        assert box.run_once() == "active"
+        first = box.box.shelf.active()
+        more_tiles(data, 9202, 12)
+        clock.skew = timedelta(hours=2)
+
+        hook.write_text("#!/bin/sh\necho the belt moves\nexit 75\n")
+        assert box.run_once() == "active"
+        assert box.state.put_off == "the line is busy: the belt moves"
+        assert box.box.shelf.active_id() == first.model_id
+
+        hook.write_text("#!/bin/sh\nexit 0\n")
+        assert box.run_once() == "active"
+
+    outcome = box.state.outcome
+    assert outcome.status == "activated"
+    assert box.state.trained_images == 52
+    switched = box.box.shelf.active_id() != first.model_id
+    assert switched is ("the one in use stays" not in outcome.reason)
+    seen = box.box.shelf.folder(box.box.shelf.active_id()) / "seen.txt"
+    assert len(seen.read_text().split()) > 10
+    assert '"status":"deferred"' in stored_reports(client).replace(": ", ":")
+
+
+def stored_reports(client) -> str:
+    with client.app.state.runtime.engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT body FROM reports").fetchall()
+    return " ".join(str(body) for (body,) in rows)
