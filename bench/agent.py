@@ -28,7 +28,7 @@ _SOURCE = (
     "pyproject.toml", "constraints.txt", "README.md", "contract", "models", "app", "device_agent",
     "alembic",
 )  # fmt: skip
-_WARM_UP = (["device_agent", "--help"], ["device_agent.probe"], ["models", "floor"])
+_WARM_UP = (["device_agent", "--help"], ["device_agent.machine.probe"], ["models", "floor"])
 _NOT_ON_A_BOX = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV"}
 _LIMITS = {
     "idle_rss_bytes": 65_000_000,
@@ -66,8 +66,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from PIL import Image
 from contract.release import Release
-from device_agent.paths import StatePaths
-from device_agent.shelf import Manifest, Shelf
+from device_agent.disk.paths import StatePaths
+from device_agent.disk.shelf import Manifest, Shelf
 starter, state, image = map(Path, sys.argv[1:])
 release = Release.model_validate_json((starter / "release.json").read_bytes())
 variant = release.variants[0]

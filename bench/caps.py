@@ -39,7 +39,7 @@ from bench.capped.sampler import SAMPLE_S, sampling
 from bench.capped.summary import ending, summary
 from contract.measurement import FrontierPoint
 from contract.plan import Plan
-from device_agent.cgroup import MemoryGroup, memory_groups
+from device_agent.training.cgroup import MemoryGroup, memory_groups
 from models.data.generator.boards import write_board
 
 SEED = 0

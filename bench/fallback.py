@@ -24,8 +24,8 @@ from random import Random
 from bench.adapt import lay_out
 from contract.finetune import SCORES_FILE
 from contract.rules import BoxRules
-from device_agent.calibrate import KEEP_ALL, Scored, binomial_tail, calibrate, tally_of
-from device_agent.calibration_store import HeldBack, scored
+from device_agent.cloud.calibrate import KEEP_ALL, Scored, binomial_tail, calibrate, tally_of
+from device_agent.cloud.calibration_store import HeldBack, scored
 from models.data import pcb_tiles
 from models.measure import VariantFiles, boards_in, cpu_model, measure_points
 from models.release import FILES_FOLDER, read_release

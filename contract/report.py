@@ -89,8 +89,9 @@ class DataQualityBody(Message):
     """What a look at the images of a box found, in counts; never an image, never a file's name.
 
     ``findings`` counts images by what is wrong with them (``unreadable``, ``tiny``, ``duplicate``,
-    ``near_duplicate``, ``contradiction``, ``across_split``, ``suspicious_label``). ``shift`` is the population stability index (PSI)
-    of the worst image statistic against the release's reference: under 0.1 alike, over 0.25 not.
+    ``near_duplicate``, ``contradiction``, ``across_split``, ``suspicious_label``). ``shift`` is the
+    population stability index (PSI) of the worst image statistic against the release's reference:
+    under 0.1 alike, over 0.25 not.
     """
 
     kind: Literal["data_quality"] = "data_quality"
@@ -107,8 +108,8 @@ class CalibrationBody(Message):
 
     ``promise`` names the rule (``max_risk`` or ``max_offload``) and ``promised`` its value;
     ``threshold`` is None where no threshold keeps it with so few labels: everything is then sent.
-    ``kept_share`` of the ``n`` calibration images lay above the threshold; after drift, of the images
-    of the hour that was looked at.
+    ``kept_share`` of the ``n`` calibration images lay above the threshold; after drift, of the
+    images of the hour that was looked at.
     """
 
     kind: Literal["calibration"] = "calibration"

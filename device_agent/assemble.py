@@ -11,28 +11,28 @@ import psutil
 from contract.desired import DesiredState
 from contract.device import DeviceProfile
 from contract.finetune import FinetuneProgress
-from device_agent.agent import Agent
-from device_agent.audit import Audit
-from device_agent.box import Box, TryModel, try_model_in_child
-from device_agent.calibration_store import Calibrations
-from device_agent.cap_probe import probe_cap_kinds
-from device_agent.care import Care, Nobody, Witness
-from device_agent.client import ServerClient, open_http
-from device_agent.cloud_line import open_line
-from device_agent.engines import Engines, threads_for
-from device_agent.fetch import Cache
-from device_agent.look_child import Look, look_in_child
-from device_agent.outbox import Outbox
-from device_agent.paths import StatePaths, lock_state
-from device_agent.predict import Predictor
-from device_agent.processor import usable_cores
-from device_agent.profile import Survey, take_profile
-from device_agent.rollback import after_failures
+from device_agent.cloud.audit import Audit
+from device_agent.cloud.calibration_store import Calibrations
+from device_agent.cloud.care import Care, Nobody, Witness
+from device_agent.cloud.cloud_line import open_line
+from device_agent.disk.paths import StatePaths, lock_state
+from device_agent.disk.shelf import Manifest, Shelf
+from device_agent.loop.agent import Agent
+from device_agent.loop.box import Box, TryModel, try_model_in_child
+from device_agent.loop.rollback import after_failures
+from device_agent.loop.state import StateStore
+from device_agent.loop.world import World
+from device_agent.machine.processor import usable_cores
+from device_agent.machine.profile import Survey, take_profile
+from device_agent.server.client import ServerClient, open_http
+from device_agent.server.fetch import Cache
+from device_agent.server.outbox import Outbox
+from device_agent.serving.engines import Engines, threads_for
+from device_agent.serving.look_child import Look, look_in_child
+from device_agent.serving.predict import Predictor
 from device_agent.settings import AgentSettings
-from device_agent.shelf import Manifest, Shelf
-from device_agent.state import StateStore
-from device_agent.trainer import Trainer, TrainerLimits
-from device_agent.world import World
+from device_agent.training.cap_probe import probe_cap_kinds
+from device_agent.training.trainer import Trainer, TrainerLimits
 
 _STEP_BYTES = 16_000_000
 

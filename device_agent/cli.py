@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from device_agent.children import QUIET
 from device_agent.commands.check import check
 from device_agent.commands.config import config
 from device_agent.commands.doctor import doctor
@@ -28,6 +27,7 @@ from device_agent.commands.rollback import rollback
 from device_agent.commands.run import run
 from device_agent.commands.service import service
 from device_agent.commands.status import status
+from device_agent.training.children import QUIET
 
 COMMANDS = (
     enrol,

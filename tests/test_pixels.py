@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from app import inference
-from device_agent import images
+from device_agent.serving import images
 from models.data.folder import load_image
 
 HEIGHT, WIDTH = 90, 140

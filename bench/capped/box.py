@@ -19,14 +19,14 @@ from typing import Any
 
 from contract.device import DeviceProfile
 from contract.finetune import FinetuneJob
-from device_agent.agent import Agent
 from device_agent.assemble import open_agent, profiler
+from device_agent.disk.paths import StatePaths
 from device_agent.errors import AgentError
 from device_agent.log import configure_logging
-from device_agent.paths import StatePaths
-from device_agent.services import Services
+from device_agent.loop.agent import Agent
+from device_agent.serving.services import Services
 from device_agent.settings import AgentSettings
-from device_agent.trainer import COMMAND, OnProgress, Trainer, TrainerRun
+from device_agent.training.trainer import COMMAND, OnProgress, Trainer, TrainerRun
 
 HOSTILE = (sys.executable, "-m", "bench.capped.hostile")
 _TRIES = 4

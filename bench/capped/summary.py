@@ -3,7 +3,7 @@
 import collections
 from typing import Any
 
-from device_agent.watchdog import INTERVAL_S
+from device_agent.training.watchdog import INTERVAL_S
 
 
 def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:

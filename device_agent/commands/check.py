@@ -15,14 +15,14 @@ from device_agent.commands.options import (
     load_settings,
     print_json,
 )
+from device_agent.disk.paths import StatePaths
 from device_agent.display import Advance, progress
 from device_agent.errors import DataUnusableError
-from device_agent.fetch import Cache
 from device_agent.log import configure_logging
-from device_agent.paths import StatePaths
+from device_agent.loop.state import StateStore
 from device_agent.quality.request import CheckRequest, request_for
 from device_agent.quality.verdict import LEAST_HELD_BACK, Counts, least_in, needed
-from device_agent.state import StateStore
+from device_agent.server.fetch import Cache
 
 if TYPE_CHECKING:
     from rich.table import Table

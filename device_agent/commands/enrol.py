@@ -12,8 +12,8 @@ from device_agent.commands.options import (
     require_server,
     setting_options,
 )
-from device_agent.enrol import enrol_once
 from device_agent.log import configure_logging
+from device_agent.server.enrol import enrol_once
 
 _NEXT = """\
 Next:

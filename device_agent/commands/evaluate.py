@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from device_agent.box import data_key
 from device_agent.commands.options import (
     JsonOption,
     StateOption,
@@ -16,16 +15,17 @@ from device_agent.commands.options import (
     print_json,
 )
 from device_agent.commands.predict import read_image
+from device_agent.disk.paths import StatePaths
+from device_agent.disk.shelf import Manifest, Shelf
 from device_agent.display import progress
 from device_agent.errors import BadImageError, DataUnusableError, NoPredictionError
-from device_agent.judge import DEFECT, OK, Answered, judged
 from device_agent.log import configure_logging
-from device_agent.paths import StatePaths
-from device_agent.predict import LocalModel, warm_up
-from device_agent.profile import CLASSES, count_images, is_image
-from device_agent.runtime import open_session
+from device_agent.loop.box import data_key
+from device_agent.machine.profile import CLASSES, count_images, is_image
+from device_agent.serving.judge import DEFECT, OK, Answered, judged
+from device_agent.serving.predict import LocalModel, warm_up
+from device_agent.serving.runtime import open_session
 from device_agent.settings import AgentSettings
-from device_agent.shelf import Manifest, Shelf
 
 _MOST_NAMED = 5
 _SEEN = {

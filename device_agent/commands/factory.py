@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from device_agent.box import try_model_in_child
 from device_agent.commands.options import (
     JsonOption,
     StateOption,
@@ -16,9 +15,10 @@ from device_agent.commands.options import (
     load_settings,
     print_json,
 )
-from device_agent.factory import install_factory
+from device_agent.disk.paths import StatePaths, lock_state
 from device_agent.log import configure_logging
-from device_agent.paths import StatePaths, lock_state
+from device_agent.loop.box import try_model_in_child
+from device_agent.loop.factory import install_factory
 
 
 def factory(

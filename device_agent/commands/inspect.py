@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from device_agent.assemble import make_predictor
-from device_agent.board import Board, open_board, save_picture
 from device_agent.commands.options import (
     JsonOption,
     ending,
@@ -17,14 +16,15 @@ from device_agent.commands.options import (
     print_json,
     setting_options,
 )
+from device_agent.disk.files import named_disk_errors, write_atomic
+from device_agent.disk.paths import StatePaths
 from device_agent.display import progress
-from device_agent.files import named_disk_errors, write_atomic
-from device_agent.inspect_board import Inspection, Manner, free_here, inspect_board
 from device_agent.log import configure_logging
-from device_agent.paths import StatePaths
+from device_agent.loop.state import StateStore
+from device_agent.serving.board import Board, open_board, save_picture
+from device_agent.serving.inspect_board import Inspection, Manner, free_here, inspect_board
+from device_agent.serving.tiling import Merge
 from device_agent.settings import AgentSettings
-from device_agent.state import StateStore
-from device_agent.tiling import Merge
 
 
 @setting_options("state", "tile_px", "ram_cap")

@@ -9,11 +9,11 @@ import typer
 
 from device_agent.assemble import make_predictor
 from device_agent.commands.options import JsonOption, StateOption, ending, load_settings
+from device_agent.disk.paths import StatePaths
 from device_agent.display import print_prediction
 from device_agent.errors import BadImageError
 from device_agent.log import configure_logging
-from device_agent.paths import StatePaths
-from device_agent.state import StateStore
+from device_agent.loop.state import StateStore
 
 
 def predict(

@@ -13,12 +13,12 @@ from device_agent.commands.options import (
     load_settings,
     print_json,
 )
+from device_agent.disk.paths import StatePaths
+from device_agent.disk.shelf import Shelf
 from device_agent.errors import NothingToRollBackError
 from device_agent.log import configure_logging
-from device_agent.paths import StatePaths
-from device_agent.request import Goal, RollbackRequest
-from device_agent.rollback import ask, settle
-from device_agent.shelf import Shelf
+from device_agent.loop.request import Goal, RollbackRequest
+from device_agent.loop.rollback import ask, settle
 
 
 class Target(StrEnum):

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from device_agent.agent import Agent
 from device_agent.assemble import open_agent
 from device_agent.commands.options import (
     JsonOption,
@@ -18,13 +17,14 @@ from device_agent.commands.options import (
     require_server,
     setting_options,
 )
-from device_agent.delegate import take_leaf
 from device_agent.display import progress_writer
 from device_agent.log import configure_logging
-from device_agent.notify import Notifier, living_wait
-from device_agent.services import Services
+from device_agent.loop.agent import Agent
+from device_agent.loop.world import World
+from device_agent.service.notify import Notifier, living_wait
+from device_agent.serving.services import Services
 from device_agent.settings import AgentSettings
-from device_agent.world import World
+from device_agent.training.delegate import take_leaf
 
 log = structlog.get_logger()
 

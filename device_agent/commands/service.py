@@ -16,8 +16,8 @@ from device_agent.commands.options import (
 )
 from device_agent.display import print_status
 from device_agent.errors import ServiceError
-from device_agent.service import Machine, NewFile, install, look, plan_files, uninstall
-from device_agent.unit import DEFAULT_USER, UNIT_NAME
+from device_agent.service.service import Machine, NewFile, install, look, plan_files, uninstall
+from device_agent.service.unit import DEFAULT_USER, UNIT_NAME
 
 service = typer.Typer(
     help="Run the agent under systemd: sandboxed, watched, as a user of its own.",

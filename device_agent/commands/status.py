@@ -7,9 +7,9 @@ from device_agent.commands.options import (
     load_settings,
     print_json,
 )
+from device_agent.disk.paths import StatePaths
 from device_agent.display import print_status
-from device_agent.paths import StatePaths
-from device_agent.status import read_status
+from device_agent.loop.status import read_status
 
 
 def status(*, state: StateOption = None, as_json: JsonOption = False) -> None:

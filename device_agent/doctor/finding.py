@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from device_agent.disk.paths import StatePaths
 from device_agent.errors import AgentError
-from device_agent.paths import StatePaths
-from device_agent.profile import run_probe
-from device_agent.service import Machine
+from device_agent.loop.state import Identity, StateStore
+from device_agent.machine.profile import run_probe
+from device_agent.service.service import Machine
 from device_agent.settings import AgentSettings
-from device_agent.state import Identity, StateStore
 
 Level = Literal["ok", "warn", "fail", "skip"]
 

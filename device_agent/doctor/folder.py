@@ -10,8 +10,8 @@ from pathlib import Path
 from device_agent.doctor.finding import Finding, Patient, fail, ok, skip, warn
 from device_agent.doctor.program import others_may_read
 from device_agent.errors import AgentError
+from device_agent.loop.state import StateStore
 from device_agent.sizes import format_size
-from device_agent.state import StateStore
 
 _LOW_BYTES = 200_000_000
 _FULL_BYTES = 20_000_000

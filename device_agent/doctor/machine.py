@@ -8,17 +8,17 @@ from pathlib import Path
 
 import psutil
 
-from device_agent.cap_probe import probe_cap_kinds
-from device_agent.caps import RLIMIT
-from device_agent.cgroup import cgroup_limit_bytes
 from device_agent.doctor.finding import Finding, Patient, fail, ok, skip, warn
 from device_agent.doctor.folder import holder_of
 from device_agent.errors import AgentError, DataUnusableError, ServiceError
-from device_agent.profile import CLASSES, Probed, count_images
-from device_agent.ready import hook_trouble
-from device_agent.service import look, sandbox_of
+from device_agent.loop.ready import hook_trouble
+from device_agent.machine.profile import CLASSES, Probed, count_images
+from device_agent.service.service import look, sandbox_of
+from device_agent.service.unit import UNIT_FILE, UNIT_NAME
 from device_agent.sizes import format_size
-from device_agent.unit import UNIT_FILE, UNIT_NAME
+from device_agent.training.cap_probe import probe_cap_kinds
+from device_agent.training.caps import RLIMIT
+from device_agent.training.cgroup import cgroup_limit_bytes
 
 _ROOM_BYTES = 20_000_000
 _STEP_BYTES = 10_000_000

@@ -1,9 +1,9 @@
 """Checks of the models on the shelf: whole, running, and one to fall back to."""
 
-from device_agent.box import TryModel, try_model_in_child
+from device_agent.disk.shelf import Shelf
 from device_agent.doctor.finding import Finding, Patient, fail, ok, skip, warn
 from device_agent.errors import AgentError
-from device_agent.shelf import Shelf
+from device_agent.loop.box import TryModel, try_model_in_child
 
 
 def check_active(patient: Patient, try_model: TryModel = try_model_in_child) -> Finding:

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from device_agent.client import DESIRED, open_http
 from device_agent.doctor.finding import Finding, Patient, fail, ok, skip, warn
 from device_agent.errors import AgentError
+from device_agent.server.client import DESIRED, open_http
 
 _SKEW_S = 120.0
 _TIMEOUT_S = 10.0

@@ -12,8 +12,8 @@ import numpy as np
 
 from contract.base import TEXT_LENGTH
 from contract.report import DataQualityBody
-from device_agent.files import sha256_of
-from device_agent.profile import CLASSES
+from device_agent.disk.files import sha256_of
+from device_agent.machine.profile import CLASSES
 from device_agent.quality import findings as find
 from device_agent.quality.features import Embedder, views_for
 from device_agent.quality.findings import SEVEREST_FIRST, Copies, Finding

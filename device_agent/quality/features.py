@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from device_agent.images import decode
-from device_agent.runtime import open_session
+from device_agent.serving.images import decode
+from device_agent.serving.runtime import open_session
 
 Features = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

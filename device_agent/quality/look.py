@@ -10,10 +10,10 @@ from typing import Literal
 from PIL import Image
 
 from device_agent.errors import BadImageError, DataUnusableError
-from device_agent.images import MOST_BYTES, decode
-from device_agent.profile import CLASSES, count_images, is_image
+from device_agent.machine.profile import CLASSES, count_images, is_image
 from device_agent.quality.fingerprint import Fingerprint, fingerprint
 from device_agent.quality.statistics import STATISTICS_PX, statistics_of
+from device_agent.serving.images import MOST_BYTES, decode
 
 Side = Literal["data", "test"]
 

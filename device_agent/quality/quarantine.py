@@ -14,8 +14,8 @@ from typing import Annotated
 from pydantic import AfterValidator, ValidationError
 
 from contract.base import Message
+from device_agent.disk.files import copy_durable, fsync_dir, named_disk_errors, write_atomic
 from device_agent.errors import QuarantineError
-from device_agent.files import copy_durable, fsync_dir, named_disk_errors, write_atomic
 from device_agent.quality.findings import Finding, Kind
 
 MANIFEST = "quarantine.json"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from device_agent.disk.files import write_atomic
 from device_agent.errors import BadImageError
-from device_agent.files import write_atomic
-from device_agent.images import decode
 from device_agent.quality.findings import Finding
 from device_agent.quality.look import read_image
+from device_agent.serving.images import decode
 
 COLUMNS, ROWS = 5, 4
 A_PAGE = COLUMNS * ROWS

@@ -18,8 +18,8 @@ from app.database import make_engine, reading
 from app.errors import DatabaseFullError
 from app.writer import Batcher, Transactions
 from contract.report import ReportBatch
-from device_agent.client import ServerClient
 from device_agent.errors import ServerBusyError
+from device_agent.server.client import ServerClient
 from tests.app.world import MB, Box, Server, assert_problem, outcome
 
 NO_LIMIT = 1_073_741_823

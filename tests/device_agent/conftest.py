@@ -14,12 +14,12 @@ from PIL import Image
 
 from contract.device import DeviceProfile
 from contract.report import DataQualityBody
-from device_agent.agent import Agent
 from device_agent.assemble import open_agent
+from device_agent.loop.agent import Agent
+from device_agent.loop.world import World
 from device_agent.quality.request import CheckSummary
 from device_agent.settings import AgentSettings
-from device_agent.trainer import Trainer, TrainerLimits
-from device_agent.world import World
+from device_agent.training.trainer import Trainer, TrainerLimits
 from tests.device_agent.fleet import ENROL_TOKEN, FleetSim
 
 FAKE_TRAINER = Path(__file__).with_name("fake_trainer.py")

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from device_agent.assemble import open_agent
+from device_agent.loop.world import World
 from device_agent.settings import AgentSettings
-from device_agent.world import World
 from tests.device_agent.conftest import Clock, fine_images, image_bytes, make_profile, trainer
 from tests.device_agent.fleet import ENROL_TOKEN, FleetSim
 

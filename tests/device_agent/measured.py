@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from device_agent.paths import StatePaths
-from device_agent.profile import Probed, cpu_facts, probe_key
+from device_agent.disk.paths import StatePaths
+from device_agent.machine.profile import Probed, cpu_facts, probe_key
 
 
 def measured_folder(folder: Path, floor_bytes: int = 50_000_000) -> Path:

@@ -29,14 +29,14 @@ import structlog
 
 from contract.report import OutcomeBody
 from device_agent.assemble import open_agent
-from device_agent.outbox import Outbox
-from device_agent.paths import StatePaths
-from device_agent.rollback import ask
+from device_agent.disk.paths import StatePaths
+from device_agent.disk.shelf import Manifest, Shelf
+from device_agent.loop.rollback import ask
+from device_agent.loop.state import StateStore
+from device_agent.loop.world import World
+from device_agent.server.outbox import Outbox
 from device_agent.settings import AgentSettings
-from device_agent.shelf import Manifest, Shelf
-from device_agent.state import StateStore
-from device_agent.trainer import Trainer
-from device_agent.world import World
+from device_agent.training.trainer import Trainer
 from tests.device_agent.conftest import fine_images, make_profile
 from tests.device_agent.fleet import ENROL_TOKEN
 from tests.device_agent.nursery_server import BYTES, FACTORY, NEW, OLD, SHA, Server, start_server

@@ -89,7 +89,7 @@ def test_a_bad_option_is_code_2_and_says_how(arguments, message, tmp_path):
 
 
 def test_an_absent_server_is_code_4(tmp_path, data, monkeypatch):
-    monkeypatch.setattr("device_agent.backoff._BASE_S", 0.001)
+    monkeypatch.setattr("device_agent.loop.backoff._BASE_S", 0.001)
     result = call(
         "run", "--once", "--server", "http://127.0.0.1:9", "--data", str(data),
         "--state", str(tmp_path / "s"), "--enrol-token", "t",
@@ -197,7 +197,7 @@ def test_no_secret_reaches_the_log_or_the_state(open_box, settings, fleet, capsy
 def test_an_idle_agent_loads_nothing_heavy():
     script = (
         "import sys, json\n"
-        "import device_agent.cli, device_agent.assemble, device_agent.serve\n"
+        "import device_agent.cli, device_agent.assemble, device_agent.serving.serve\n"
         f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))\n"
         "rss = [l for l in open('/proc/self/status') if l.startswith('VmRSS')][0].split()[1]\n"
         "print(rss)\n"

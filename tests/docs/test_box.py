@@ -2,12 +2,13 @@
 
 from typing import get_args
 
-from device_agent import backoff, outbox
-from device_agent.rollback import FAILURES_BEFORE_ROLLBACK
-from device_agent.sending import BATCHES_A_ROUND
+from device_agent.loop import backoff
+from device_agent.loop.rollback import FAILURES_BEFORE_ROLLBACK
+from device_agent.loop.state import TABLE, Step
+from device_agent.loop.steps import MOST_ATTEMPTS, MOST_STARTS
+from device_agent.server import outbox
+from device_agent.server.sending import BATCHES_A_ROUND
 from device_agent.settings import AgentSettings
-from device_agent.state import TABLE, Step
-from device_agent.steps import MOST_ATTEMPTS, MOST_STARTS
 from tests.docs.pages import DOCS, REFERENCE, assert_holds, table
 
 PAGE = REFERENCE / "box.md"

@@ -8,12 +8,12 @@ import subprocess
 import pytest
 from PIL import Image
 
-from device_agent import serve
-from device_agent.images import MOST_BYTES
-from device_agent.oip import MOST_FILES, MOST_JSON_BYTES, MOST_TILES, OUTPUTS
-from device_agent.predict import Predictor
-from device_agent.watch_folder import MOST_A_ROUND
-from tests.device_agent.serving import (
+from device_agent.serving import serve
+from device_agent.serving.images import MOST_BYTES
+from device_agent.serving.oip import MOST_FILES, MOST_JSON_BYTES, MOST_TILES, OUTPUTS
+from device_agent.serving.predict import Predictor
+from device_agent.serving.watch_folder import MOST_A_ROUND
+from tests.device_agent.desk import (
     NoCloud,
     keeping_policy,
     make_shelf,

@@ -19,9 +19,9 @@ from app.settings import Settings
 from app.store import LocalStore
 from contract.policy import PolicyBody
 from device_agent.assemble import open_agent
+from device_agent.loop.world import World
 from device_agent.settings import AgentSettings
-from device_agent.trainer import Trainer
-from device_agent.world import World
+from device_agent.training.trainer import Trainer
 from tests.app.release_maker import point, release_folder
 from tests.device_agent.conftest import Clock, fine_images, image_bytes, make_profile
 

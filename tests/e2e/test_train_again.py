@@ -14,8 +14,8 @@ from app.settings import Settings
 from app.store import LocalStore
 from contract.policy import PolicyBody
 from device_agent.assemble import open_agent
+from device_agent.loop.world import World
 from device_agent.settings import AgentSettings
-from device_agent.world import World
 from models.data.generator.boards import write_board
 from tests.device_agent.conftest import Clock
 from tests.e2e.conftest import STARTER

@@ -8,8 +8,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from device_agent.cli import app
-from device_agent.paths import StatePaths
-from device_agent.state import StateStore
+from device_agent.disk.paths import StatePaths
+from device_agent.loop.state import StateStore
 from tests.device_agent.fleet import DEVICE_TOKEN, ENROL_TOKEN, FleetSim
 from tests.device_agent.measured import measured_folder
 from tests.device_agent.relay import served

@@ -7,10 +7,10 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from device_agent.box import data_key
 from device_agent.cli import app
-from device_agent.paths import StatePaths
-from device_agent.shelf import Shelf
+from device_agent.disk.paths import StatePaths
+from device_agent.disk.shelf import Shelf
+from device_agent.loop.box import data_key
 from tests.device_agent.conftest import image_bytes
 
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from device_agent.cli import app
 from device_agent.commands import service as command
-from device_agent.service import Done, Machine
+from device_agent.service.service import Done, Machine
 
 CANARY = "canary-enrol-token"
 SHOWN = "LoadState={}\nActiveState={}\nUser=paretofleet"

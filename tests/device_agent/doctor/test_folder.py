@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from contract.report import EventBody
+from device_agent.disk.paths import lock_state
+from device_agent.disk.shelf import Shelf
 from device_agent.doctor import folder, model, program
 from device_agent.doctor.finding import Patient
-from device_agent.outbox import Outbox
-from device_agent.paths import lock_state
-from device_agent.profile import ProbeFailedError
+from device_agent.machine.profile import ProbeFailedError
+from device_agent.server.outbox import Outbox
 from device_agent.settings import AgentSettings
-from device_agent.shelf import Shelf
 from tests.device_agent.mending import assert_can_be_given
 
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil gives it

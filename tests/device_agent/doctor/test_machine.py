@@ -7,16 +7,16 @@ from collections import namedtuple
 import psutil
 import pytest
 
+from device_agent.disk.paths import lock_state
 from device_agent.doctor import machine
 from device_agent.doctor.finding import Patient
-from device_agent.paths import lock_state
-from device_agent.serve import LocalServer
-from device_agent.service import Done, Machine
+from device_agent.service.service import Done, Machine
+from device_agent.service.unit import UNIT_FILE
+from device_agent.serving.serve import LocalServer
 from device_agent.settings import AgentSettings
-from device_agent.unit import UNIT_FILE
 from tests.device_agent.measured import measured_folder
 from tests.device_agent.mending import assert_can_be_given
-from tests.device_agent.test_unit import plan, unit_text
+from tests.device_agent.service.test_unit import plan, unit_text
 
 RUNS = Done(0, "ActiveState=active\nUser=paretofleet")
 Swap = namedtuple("Swap", "total")  # noqa: PYI024 - as psutil gives it

@@ -12,7 +12,7 @@ import pytest
 from device_agent.doctor import network
 from device_agent.doctor.finding import Patient
 from device_agent.doctor.network import check_enrolled, check_heard, check_server, name_trouble
-from device_agent.state import Identity, StateStore
+from device_agent.loop.state import Identity, StateStore
 from tests.device_agent.fleet import DEVICE_TOKEN, answer_json
 from tests.device_agent.mending import assert_can_be_given
 from tests.device_agent.relay import served

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from device_agent.images import decode
 from device_agent.quality import fingerprint as box
+from device_agent.serving.images import decode
 from models.data import duplicates as lab
 from models.data import pcb_tiles
 from models.data.generator.boards import write_board

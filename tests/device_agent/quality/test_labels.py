@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_agent.images import decode
 from device_agent.quality.features import Embedder, orientations, views_for
 from device_agent.quality.labels import FOLDS, LEAST_PER_CLASS, _folds, judge_labels
+from device_agent.serving.images import decode
 from models.data.generator.boards import write_board
 from models.release import FILES_FOLDER, read_release
 from tests.device_agent.quality.pictures import picture

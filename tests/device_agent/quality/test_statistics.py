@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from device_agent.images import decode
 from device_agent.quality import statistics as box
+from device_agent.serving.images import decode
 from models import reference as lab
 from models.data import pcb_tiles
 from models.data.generator.boards import write_board

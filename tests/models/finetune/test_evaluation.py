@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contract.finetune import MOST_SCORES, SCORES_FILE
-from device_agent.predict import probabilities
+from device_agent.serving.predict import probabilities
 from models.finetune.evaluation import scores
 from models.finetune.sequence import _thinned_scores
 

@@ -1,0 +1,1 @@
+"""What lies in the state directory, written so that a kill leaves it whole."""

@@ -1,0 +1,1 @@
+"""What the box is made of: memory, processor, accelerators, runtime. Reads; never writes."""

@@ -1,0 +1,1 @@
+"""Runs the one fine-tune program as a child under every cap that this box offers."""
