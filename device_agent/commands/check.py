@@ -155,7 +155,7 @@ def _show(quality: "Quality", facts: dict[str, Any], *, as_json: bool) -> None:
     if quality.findings:
         console.print(_finding_table(quality))
     for line in (*_notes(quality), *_done(facts), *_verdict(quality)):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return None
 
 

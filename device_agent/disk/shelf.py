@@ -108,8 +108,9 @@ class Shelf:
             elif current not in {left, self.factory_id()} and self.previous_id() is None:
                 self._link("previous", current)
         self._link("active", model_id)
-        if self.previous_id() == model_id:
-            self._unlink("previous")
+        for link in ("previous", "rolled_back"):
+            if self._linked(link) == model_id:
+                self._unlink(link)
 
     def _may_be_last_good(self, model_id: str) -> bool:
         return model_id != self.factory_id() and self.is_whole(model_id)

@@ -46,6 +46,7 @@ def _ignore(model_id: str, failures: int, why: str) -> None:  # noqa: ARG001 - t
     return
 
 
+_MOST_LOOKS = 5
 _RETRY_FIRST_S = 30.0
 _RETRY_LONGEST_S = 3600.0
 
@@ -253,9 +254,18 @@ class Predictor:
         return manifests
 
     def _ask_models(self, image: bytes, troubles: list[str]) -> Local | None:
+        """Return the first answer; look again where the models were replaced meanwhile."""
         candidates = self._shelf.candidates()
         if not candidates:
             troubles.append("no model is active")
+        for _ in range(_MOST_LOOKS):
+            answer = self._ask_these(candidates, image, troubles)
+            asked, candidates = candidates, self._shelf.candidates()
+            if answer is not None or candidates == asked:
+                return answer
+        return None
+
+    def _ask_these(self, candidates: list[str], image: bytes, troubles: list[str]) -> Local | None:
         for model_id in candidates:
             try:
                 model = self._model(model_id)

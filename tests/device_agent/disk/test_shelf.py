@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from device_agent.disk.paths import StatePaths
@@ -220,6 +220,7 @@ STEPS = st.sampled_from(["activate", "go_back", "collect"])
 
 
 @given(st.lists(st.tuples(STEPS, st.sampled_from("abcd")), max_size=12))
+@example([("activate", "b"), ("activate", "a"), ("go_back", "b"), ("go_back", "a")])
 @settings(max_examples=40, deadline=None)
 def test_whatever_the_order_what_is_linked_is_whole_and_on_the_shelf(moves):
     with tempfile.TemporaryDirectory() as folder:
