@@ -17,13 +17,7 @@ POLICY_BODY = {
     "priority": 10,
     "images_may_leave": True,
     "fallback": "nothing_fits",
-    "accuracy_step": 0.001,
 }
-"""An operator who wants the most accuracy that a box can reach, whatever time it takes.
-
-With the default step, 0.005, near equals are told apart by training time: the 4 GB box would take
-the plan of the 700 MB box, which costs a quarter of the time for 0.002 less.
-"""
 POLL_S = 2
 LOOK_EVERY_S = 0.3
 FINAL = {"activated", "cloud", "idle"}

@@ -100,14 +100,14 @@ def train_command(
 ) -> None:
     """Train one variant on generated and DeepPCB tiles; export its graphs."""
     from models import starter  # noqa: PLC0415
-    from models.data.pool import PoolRecipe, build_pool  # noqa: PLC0415
+    from models.data.pool import PoolRecipe  # noqa: PLC0415
     from models.train import Recipe  # noqa: PLC0415
 
     starter.require_starter(variant)
     with _bar() as report:
-        pool = build_pool(work / "pool", PoolRecipe(), lambda i, n: report("tiles", i, n))
+        pools = starter.build_pools(work, PoolRecipe(), report)
         recipe = Recipe(threads=threads)
-        folder = starter.train_variant(variant, pool, recipe, work, report)
+        folder = starter.train_variant(variant, pools, recipe, work, report)
     files = starter.export_trained(variant, folder)
     console.print(f"{variant}: {files.variant.parameters:,} parameters in {folder}")
 

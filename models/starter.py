@@ -5,6 +5,7 @@ stage keeps what it finished, so a stopped run goes on where it was. The boards 
 generated boards unlike those that training tiles come from, as a factory's own board is.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from models.light import Light
 from models.measure import VariantFiles, boards_in, measure_points
 from models.networks import build
 from models.networks.registry import NETWORKS, STARTER
+from models.reference import reference_of_pool, with_reference
 from models.release import ReleaseExistsError, write_release
 from models.train import RECORD_FILE, WEIGHTS_FILE, Recipe, load_weights, train
 from models.variant import INFERENCE_FILE, describe_variant
@@ -86,34 +88,67 @@ def _plan(px: int, cut: str) -> Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of training at one input size; a later one begins with the earlier's weights."""
+    """A stretch of training at one input size; a later one begins with the earlier's weights.
+
+    ``crops`` says whether DeepPCB's crops are among the tiles.
+    """
 
     px: int
     steps: int
     learning_rate: float = 3e-3
     light: Light = "near"
+    crops: bool = True
 
 
-def _widened(px: int, steps: int) -> Phase:
-    """Return the last phase of every network: light, cameras and masks of all kinds."""
-    return Phase(px=px, steps=steps, learning_rate=2e-3, light="wide")
+def _widened(px: int, steps: int, *, crops: bool = False) -> Phase:
+    """Return a late phase of a network: light, cameras and masks of all kinds."""
+    return Phase(px=px, steps=steps, learning_rate=2e-3, light="wide", crops=crops)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """What phases learn from: ``whole``, and ``drawn``, the same without DeepPCB's crops."""
+
+    whole: Pool
+    drawn: Pool
+
+    def of(self, phase: Phase) -> Pool:
+        return self.whole if phase.crops else self.drawn
+
+
+def build_pools(work: Path, recipe: PoolRecipe, report: Report, *, workers: int = 1) -> Pools:
+    """Make both pools below ``work``, or what is missing of them."""
+
+    def build(name: str, recipe: PoolRecipe) -> Pool:
+        tell = partial(report, f"tiles of {name}")
+        return build_pool(work / name, recipe, tell, workers=workers)
+
+    drawn = replace(recipe, deeppcb_crops=0)
+    return Pools(build("pool", recipe), build("pool-drawn", drawn))
 
 
 PHASES: dict[str, tuple[Phase, ...]] = {
-    "rx-2xs-064": (Phase(px=64, steps=2500), _widened(64, 600)),
-    "rx-xs-096": (Phase(px=96, steps=2500), _widened(96, 500)),
-    "rx-s-128": (Phase(px=128, steps=2000), _widened(128, 400)),
-    "rx-m-128": (Phase(px=128, steps=2000), _widened(128, 400)),
+    "rx-2xs-064": (Phase(px=64, steps=2500), _widened(64, 600, crops=True), _widened(64, 1000)),
+    "rx-xs-096": (Phase(px=96, steps=2500), _widened(96, 500, crops=True), _widened(96, 1100)),
+    "rx-s-128": (
+        Phase(px=128, steps=2000),
+        Phase(px=128, steps=1500, learning_rate=2e-3),
+        _widened(128, 1600),
+    ),
+    "rx-m-128": (Phase(px=128, steps=2000), _widened(128, 400, crops=True), _widened(128, 1200)),
     "rx-m-192": (
         Phase(px=128, steps=1000),
         Phase(px=192, steps=900, learning_rate=2e-3),
-        _widened(192, 300),
+        _widened(192, 300, crops=True),
+        _widened(192, 700),
     ),
     "rx-l-224": (
         Phase(px=128, steps=800),
         Phase(px=224, steps=650, learning_rate=2e-3),
         Phase(px=224, steps=450, learning_rate=1e-3),
-        _widened(224, 300),
+        _widened(224, 300, crops=True),
+        _widened(224, 500),
+        _widened(224, 500),
     ),
 }
 """Small pictures first: most of what a large network learns, it learns as well on them."""
@@ -135,7 +170,7 @@ def require_starter(name: str) -> None:
         raise NotAStarterError(name)
 
 
-def train_variant(name: str, pool: Pool, recipe: Recipe, work: Path, report: Report) -> Path:
+def train_variant(name: str, pools: Pools, recipe: Recipe, work: Path, report: Report) -> Path:
     """Train one registry entry through its phases, or what is missing; return its folder.
 
     Two entries that share a phase (the same network at another size) share its weights. Raises
@@ -146,26 +181,32 @@ def train_variant(name: str, pool: Pool, recipe: Recipe, work: Path, report: Rep
     def report_by_name(stage: str, done: int, total: int) -> None:
         report(f"{name} {stage}", done, total)
 
-    return train_phases(NETWORKS[name], PHASES[name], pool, recipe, work, report_by_name)
+    return train_phases(NETWORKS[name], PHASES[name], pools, recipe, work, report_by_name)
 
 
 def train_phases(
     spec: ArchitectureSpec,
     phases: Sequence[Phase],
-    pool: Pool,
+    pools: Pools,
     recipe: Recipe,
     work: Path,
     report: Report,
 ) -> Path:
-    """Train ``spec`` through the phases that are not done yet; return the folder of the last."""
+    """Train ``spec`` through the phases that are not done yet; return the folder of the last.
+
+    A phase's folder is named by all that led to its weights, so none is mistaken for another.
+    """
     start: Path | None = None
     folder = work
+    lineage = hashlib.sha256()
     for number, phase in enumerate(phases, start=1):
         resized = spec.model_copy(update={"input_px": phase.px})
-        folder = work / "trained" / f"{spec_hash(resized)[:12]}-{phase.steps}"
         own = replace(
             recipe, steps=phase.steps, learning_rate=phase.learning_rate, light=phase.light
         )
+        pool = pools.of(phase)
+        lineage.update(f"{spec_hash(resized)} {own} {pool.describe()}\n".encode())
+        folder = work / "trained" / f"{spec_hash(resized)[:12]}-{lineage.hexdigest()[:12]}"
         if not (folder / RECORD_FILE).is_file():
             tell = partial(_tell, report, f"phase {number}")
             train(resized, pool, own, folder, tell, start)
@@ -230,14 +271,13 @@ def make_starter(
     """
     if out.exists():
         raise ReleaseExistsError(out)
-    pool = build_pool(
-        work / "pool", pool_recipe, lambda i, n: report("tiles", i, n), workers=os.cpu_count() or 1
-    )
+    pools = build_pools(work, pool_recipe, report, workers=os.cpu_count() or 1)
     variants = []
     for name in STARTER:
-        folder = train_variant(name, pool, recipe, work, report)
+        folder = train_variant(name, pools, recipe, work, report)
         variants.append(export_trained(name, folder))
     points = measure_variants(variants, work, report)
+    variants = list(with_reference(variants, reference_of_pool(pools.drawn, pool_recipe.px)))
     return publish(
         out,
         number=number,

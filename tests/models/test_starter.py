@@ -5,7 +5,7 @@ import pytest
 from contract.plan import FULL, HEAD
 from models import starter
 from models.data.generator.tiles import CLASSES
-from models.data.pool import OTHER_BOARD_SEEDS, PoolRecipe, build_pool
+from models.data.pool import OTHER_BOARD_SEEDS, PoolRecipe
 from models.networks import build
 from models.networks.registry import NETWORKS, STARTER
 from models.release import ReleaseExistsError, read_release
@@ -14,6 +14,7 @@ from models.starter import (
     PHASES,
     NotAStarterError,
     Phase,
+    build_pools,
     cuts_of,
     make_starter,
     plans_of,
@@ -26,8 +27,8 @@ from tests.models.points import point
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory):
-    return build_pool(tmp_path_factory.mktemp("pool"), POOL, quiet)
+def pools(tmp_path_factory):
+    return build_pools(tmp_path_factory.mktemp("work"), POOL, quiet)
 
 
 @pytest.mark.parametrize("name", STARTER)
@@ -61,11 +62,6 @@ def test_every_starter_network_has_phases_that_end_at_its_own_size(name):
     assert [p.px for p in phases] == sorted(p.px for p in phases)
 
 
-def test_no_two_phases_of_a_network_share_a_folder():
-    for phases in PHASES.values():
-        assert len({(phase.px, phase.steps) for phase in phases}) == len(phases)
-
-
 def test_points_are_measured_on_boards_that_no_pool_holds():
     recipe = PoolRecipe()
 
@@ -76,13 +72,13 @@ def test_the_classes_of_a_release_are_those_of_its_tiles():
     assert starter.CLASSES == CLASSES
 
 
-def test_a_later_phase_follows_the_earlier_and_a_shared_one_is_trained_once(pool, tmp_path):
+def test_a_later_phase_follows_the_earlier_and_a_shared_one_is_trained_once(pools, tmp_path):
     said = []
     recipe = replace(RECIPE, batch=4)
     small, large = Phase(px=48, steps=2), Phase(px=64, steps=3)
 
     def trained(*phases):
-        return train_phases(SPEC, phases, pool, recipe, tmp_path, lambda *line: said.append(line))
+        return train_phases(SPEC, phases, pools, recipe, tmp_path, lambda *line: said.append(line))
 
     first, last = trained(small), trained(small, large)
     again = trained(small, large)
@@ -98,10 +94,21 @@ def test_a_later_phase_follows_the_earlier_and_a_shared_one_is_trained_once(pool
     assert first != last == again
 
 
+def test_a_phase_trained_otherwise_is_not_mistaken_for_the_one_that_is_asked_for(pools, tmp_path):
+    recipe = replace(RECIPE, batch=4)
+
+    def trained(*phases):
+        return train_phases(SPEC, phases, pools, recipe, tmp_path, quiet)
+
+    near, wide = Phase(px=48, steps=2), Phase(px=48, steps=2, light="wide")
+
+    assert len({trained(near), trained(wide), trained(near, near), trained(wide, near)}) == 4
+
+
 @pytest.mark.parametrize("name", ["xception", "mobilenetv2", "rx-xs-064", "nobody"])
-def test_a_network_without_phases_is_refused_before_anything_is_made(name, pool, tmp_path):
+def test_a_network_without_phases_is_refused_before_anything_is_made(name, pools, tmp_path):
     with pytest.raises(NotAStarterError, match="choose one of"):
-        train_variant(name, pool, RECIPE, tmp_path, quiet)
+        train_variant(name, pools, RECIPE, tmp_path, quiet)
     assert list(tmp_path.iterdir()) == []
 
 
