@@ -1,5 +1,6 @@
 """New labels, a busy line, and a second training: real server, real fine-tuning, one box."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from app.main import create_app
 from app.services import catalogue, policies, tokens
 from app.settings import Settings
 from app.store import LocalStore
+from contract.device import DeviceProfile
 from contract.policy import PolicyBody
-from device_agent.assemble import open_agent
+from device_agent.assemble import open_agent, profiler
+from device_agent.disk.paths import StatePaths
 from device_agent.loop.world import World
 from device_agent.settings import AgentSettings
 from models.data.generator.boards import write_board
@@ -58,6 +61,12 @@ def more_tiles(folder: Path, board: int, n: int) -> None:
             path.rename(folder / label / f"{board}-{path.name}")
 
 
+def of_a_box(settings: AgentSettings) -> Callable[[], DeviceProfile]:
+    """Take this machine's profile, but with an agent's size: the tests' own process is larger."""
+    take = profiler(settings, StatePaths(settings.state))
+    return lambda: take().model_copy(update={"agent_bytes": settings.allowance_bytes})
+
+
 def test_new_labels_train_the_box_again_once_its_line_is_idle(server, tmp_path):
     client, token = server
     data, clock, hook = tmp_path / "data", Clock(), tmp_path / "idle"
@@ -69,7 +78,7 @@ def test_new_labels_train_the_box_again_once_its_line_is_idle(server, tmp_path):
         ram_cap=400_000_000, ready_hook=hook,
     )  # fmt: skip
     world = World(now=clock.now, sleep=lambda _: None)
-    with open_agent(settings, http=client, world=world) as box:
+    with open_agent(settings, http=client, world=world, profile=of_a_box(settings)) as box:
         assert box.run_once() == "active"
         first = box.box.shelf.active()
         more_tiles(data, 9202, 12)

@@ -167,8 +167,9 @@ def test_where_a_big_micro_batch_breaks_the_cap_a_smaller_one_fits(job, finetune
 
 
 def test_a_cap_just_above_the_need_does_no_harm(job, finetune):
+    """Which pages of the libraries are in memory at the start breathes by some 4 MB a run."""
     free = finetune(job("stem", epochs=1))
-    cap = free.result["peak_rss_bytes"] + 4 * 2**20
+    cap = free.result["peak_rss_bytes"] + 8 * 2**20
     capped = finetune(
         job("stem", epochs=1, ram_cap_bytes=cap, output_dir=job()["output_dir"] + "2")
     )
