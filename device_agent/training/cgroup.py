@@ -105,9 +105,20 @@ class CapGroup:
         return self._count(counts, "oom_kill") > 0 and self._at_its_limit()
 
     def _at_its_limit(self) -> bool:
-        if self.version == 1:
-            return "".join(_lines(self.folder / "memory.failcnt")).strip() not in {"", "0"}
-        return self._count("memory.events", "oom") > 0
+        """Return whether the group itself was ever full.
+
+        Version 1 counts that in ``memory.failcnt``, which newer kernels (seen: 6.18) leave at 0; so
+        a high-water mark that stands at the limit says it too.
+        """
+        if self.version != 1:
+            return self._count("memory.events", "oom") > 0
+        limit_bytes = self._number("memory.limit_in_bytes")
+        full = limit_bytes > 0 and self._number("memory.max_usage_in_bytes") >= limit_bytes
+        return full or self._number("memory.failcnt") > 0
+
+    def _number(self, file: str) -> int:
+        text = "".join(_lines(self.folder / file)).strip()
+        return int(text) if text.isdecimal() else 0
 
     def _count(self, file: str, name: str) -> int:
         for line in _lines(self.folder / file):

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -109,6 +110,14 @@ def test_leftovers_of_dead_agents_are_swept_and_live_ones_stay(tmp_path):
     assert left == {"paretofleet-77-a", "other"}
 
 
+V1_KILLED = {
+    "memory.oom_control": "under_oom 0\noom_kill 1\n",
+    "memory.failcnt": "0\n",
+    "memory.limit_in_bytes": "60000000\n",
+}
+"""As Linux 6.18 leaves it: no failure is counted."""
+
+
 @pytest.mark.parametrize(
     ("version", "files", "own_limit"),
     [
@@ -119,6 +128,8 @@ def test_leftovers_of_dead_agents_are_swept_and_live_ones_stay(tmp_path):
         (1, {"memory.oom_control": "under_oom 0\noom_kill 2\n", "memory.failcnt": "9\n"}, True),
         (1, {"memory.oom_control": "under_oom 0\noom_kill 2\n", "memory.failcnt": "0\n"}, False),
         (1, {"memory.oom_control": "under_oom 0\noom_kill 0\n", "memory.failcnt": "9\n"}, False),
+        (1, {**V1_KILLED, "memory.max_usage_in_bytes": "60000000\n"}, True),
+        (1, {**V1_KILLED, "memory.max_usage_in_bytes": "59990000\n"}, False),
     ],
 )
 def test_a_kill_for_memory_counts_only_at_the_group_s_own_limit(
@@ -127,6 +138,23 @@ def test_a_kill_for_memory_counts_only_at_the_group_s_own_limit(
     tree(tmp_path, files)
 
     assert CapGroup(version, tmp_path).killed_for_memory() is own_limit
+
+
+def test_the_kernel_s_own_kill_at_the_limit_is_known_for_one():
+    group = make_cap_group(60_000_000, f"paretofleet-{os.getpid()}-full")
+    if group is None:
+        pytest.skip("no control group is writable here")
+    hoard = (
+        "import os, sys\n"
+        "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+        "held = []\n"
+        "while len(held) < 300: held.append(b'x' * 1_000_000)\n"
+    )
+    ended = subprocess.run([sys.executable, "-S", "-c", hoard, str(group.procs)], check=False)
+    known = group.killed_for_memory()
+    group.remove()
+
+    assert (ended.returncode, known) == (-signal.SIGKILL, True)
 
 
 def test_every_process_in_the_group_is_ended(tmp_path):
