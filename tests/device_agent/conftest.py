@@ -13,6 +13,7 @@ import structlog
 from PIL import Image
 
 from contract.device import DeviceProfile
+from contract.finetune import FinetuneJob
 from contract.report import DataQualityBody
 from device_agent.assemble import open_agent
 from device_agent.loop.agent import Agent
@@ -48,6 +49,18 @@ def image_bytes(level: int = 30) -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (40, 40), (level, level, level)).save(stream, "PNG")
     return stream.getvalue()
+
+
+def job_in(folder: Path) -> FinetuneJob:
+    """Return a job whose files are there, with its output below ``folder``."""
+    source = folder / "inference.onnx"
+    source.write_bytes(b"model")
+    return FinetuneJob(
+        job_id="job", variant="v", weights_path=str(source), inference_path=str(source),
+        train_graph_path=str(source), output_dir=str(folder / "out"), data_dir=str(folder),
+        classes=["ok", "defect"], trainable=[], frozen=[], input_px=32, in_channels=3, batch=8,
+        micro_batch=8, epochs=1, optimiser="sgd", learning_rate=0.1, ram_cap_bytes=90_000_000,
+    )  # fmt: skip
 
 
 def trainer(mode: str = "good", **limits: float) -> Trainer:

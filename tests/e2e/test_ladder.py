@@ -9,21 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
-from app import database
-from app.database import writing
-from app.main import create_app
-from app.services import catalogue, policies, tokens
-from app.settings import Settings
-from app.store import LocalStore
 from contract.policy import PolicyBody
 from device_agent.assemble import open_agent
 from device_agent.loop.world import World
 from device_agent.settings import AgentSettings
 from device_agent.training.trainer import Trainer
 from tests.app.release_maker import point, release_folder
-from tests.device_agent.conftest import Clock, fine_images, image_bytes, make_profile
+from tests.device_agent.conftest import fine_images, image_bytes, make_profile
+from tests.e2e.conftest import fleet_server
 
 SIZED_TRAINER = Path(__file__).parents[1] / "device_agent" / "sized_trainer.py"
 OPERATOR_CAP = 150_000_000
@@ -49,26 +43,10 @@ def data(tmp_path):
 @pytest.fixture
 def server(tmp_path):
     """The real application: four plans, a policy that lets images go to the cloud, one token."""
-    data = tmp_path / "server"
-    data.mkdir()
-    url = f"sqlite:///{data / 'fleet.db'}"
-    engine = database.make_engine(url)
-    database.migrate(engine)
-    engine.dispose()
-    app = create_app(Settings(data_dir=data, database_url=url), clock=Clock().now)
-    with TestClient(app, base_url="http://fleet.test") as client:
-        yield client, fill(app.state.runtime.engine, data, tmp_path)
-
-
-def fill(engine, data, tmp_path) -> str:
     folder = release_folder(tmp_path / "release", points=POINTS)
-    release, store = catalogue.read_release(folder), LocalStore(data / "artifacts")
-    catalogue.store_files(folder, release, store)
     policy = PolicyBody(priority=9, images_may_leave=True, fallback="nothing_fits")
-    with writing(engine) as tx:
-        catalogue.publish(tx, release, store.location, Clock().now())
-        policies.create(tx, "cloud", policy, Clock().now())
-        return tokens.issue(tx, "enrol", now=Clock().now(), uses=1)
+    with fleet_server(tmp_path / "server", folder, policy) as fleet:
+        yield fleet
 
 
 @pytest.fixture

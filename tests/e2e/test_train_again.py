@@ -5,14 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
-from app import database
-from app.database import writing
-from app.main import create_app
-from app.services import catalogue, policies, tokens
-from app.settings import Settings
-from app.store import LocalStore
 from contract.device import DeviceProfile
 from contract.policy import PolicyBody
 from device_agent.assemble import open_agent, profiler
@@ -21,7 +14,7 @@ from device_agent.loop.world import World
 from device_agent.settings import AgentSettings
 from models.data.generator.boards import write_board
 from tests.device_agent.conftest import Clock
-from tests.e2e.conftest import STARTER
+from tests.e2e.conftest import STARTER, fleet_server
 
 POLICY = PolicyBody(
     priority=9,
@@ -34,22 +27,8 @@ POLICY = PolicyBody(
 
 @pytest.fixture
 def server(tmp_path):
-    folder = tmp_path / "server"
-    folder.mkdir()
-    url = f"sqlite:///{folder / 'fleet.db'}"
-    engine = database.make_engine(url)
-    database.migrate(engine)
-    engine.dispose()
-    app = create_app(Settings(data_dir=folder, database_url=url), clock=Clock().now)
-    with TestClient(app, base_url="http://fleet.test") as client:
-        engine = app.state.runtime.engine
-        release, store = catalogue.read_release(STARTER), LocalStore(folder / "artifacts")
-        catalogue.store_files(STARTER, release, store)
-        with writing(engine) as tx:
-            catalogue.publish(tx, release, store.location, Clock().now())
-            policies.create(tx, "again", POLICY, Clock().now())
-            token = tokens.issue(tx, "enrol", now=Clock().now(), uses=1)
-        yield client, token
+    with fleet_server(tmp_path / "server", STARTER, POLICY) as fleet:
+        yield fleet
 
 
 def more_tiles(folder: Path, board: int, n: int) -> None:

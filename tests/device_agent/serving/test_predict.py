@@ -1,7 +1,5 @@
 """Predictions here and in the cloud, and the hard rule about images."""
 
-import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +11,13 @@ from contract.rules import BoxRules
 from device_agent.cloud.calibrate import Calibration
 from device_agent.cloud.care import Care
 from device_agent.disk.paths import StatePaths
-from device_agent.disk.shelf import Manifest, Shelf
+from device_agent.disk.shelf import Shelf
 from device_agent.errors import BadImageError, NoPredictionError, ServerAwayError
 from device_agent.serving.predict import Predictor, SetAside, probabilities
 from device_agent.serving.runtime import open_session
 from tests.device_agent.conftest import image_bytes
-from tests.device_agent.fleet import PX, cloud_prediction, tiny_model
+from tests.device_agent.desk import put
+from tests.device_agent.fleet import cloud_prediction, tiny_model
 
 ACTIONS = ("train", "cloud", "idle")
 FALLBACKS = ("never", "nothing_fits", "on_failure", "low_confidence")
@@ -76,21 +75,6 @@ def shelf(tmp_path: Path) -> Shelf:
     paths = StatePaths(tmp_path / "state")
     paths.make()
     return Shelf(paths)
-
-
-def put(shelf: Shelf, name: str, content: bytes) -> None:
-    source = shelf.folder("x").parent.parent / "source"
-    source.write_bytes(content)
-    shelf.install(
-        source,
-        Manifest(
-            model_id=name, variant="xcep", classes=("ok", "defect"), input_px=PX, in_channels=3,
-            sha256=hashlib.sha256(content).hexdigest(), length_bytes=len(content),
-            release_number=3, point_key="p", balanced_accuracy=0.9, n_test=10, data_key="d",
-            artifacts=(), made_at=datetime(2026, 1, 1, tzinfo=UTC),
-        ),
-    )  # fmt: skip
-    shelf.activate(name)
 
 
 def test_the_active_model_answers(shelf):

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.finetune import FinetuneJob
 from device_agent.training.cap_probe import probe_cap_kinds
 from device_agent.training.confine import Confinement, confine
 from device_agent.training.scope import SYSTEMD_SCOPE, Scopes, try_scopes
 from device_agent.training.trainer import Trainer
-from tests.device_agent.conftest import FAKE_TRAINER
+from tests.device_agent.conftest import FAKE_TRAINER, job_in
 
 FAKE = """#!{python} -S
 # Does what systemd-run does of what is asked of it here: a group with a limit, then exec.
@@ -115,17 +114,6 @@ def test_systemd_is_not_asked_where_a_control_group_is_writable():
     confinement.remove()
     if confinement.group is None:
         pytest.skip("no control group is writable here")
-
-
-def job_in(folder: Path) -> FinetuneJob:
-    source = folder / "inference.onnx"
-    source.write_bytes(b"model")
-    return FinetuneJob(
-        job_id="job", variant="v", weights_path=str(source), inference_path=str(source),
-        train_graph_path=str(source), output_dir=str(folder / "out"), data_dir=str(folder),
-        classes=["ok", "defect"], trainable=[], frozen=[], input_px=32, in_channels=3, batch=8,
-        micro_batch=8, epochs=1, optimiser="sgd", learning_rate=0.1, ram_cap_bytes=90_000_000,
-    )  # fmt: skip
 
 
 @pytest.fixture

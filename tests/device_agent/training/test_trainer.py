@@ -17,7 +17,7 @@ from device_agent.training.trainer import (
     parse_progress,
     read_result,
 )
-from tests.device_agent.conftest import trainer
+from tests.device_agent.conftest import job_in, trainer
 
 
 def no_scopes() -> None:
@@ -26,14 +26,7 @@ def no_scopes() -> None:
 
 @pytest.fixture
 def job(tmp_path: Path) -> FinetuneJob:
-    source = tmp_path / "inference.onnx"
-    source.write_bytes(b"model")
-    return FinetuneJob(
-        job_id="job", variant="v", weights_path=str(source), inference_path=str(source),
-        train_graph_path=str(source), output_dir=str(tmp_path / "out"), data_dir=str(tmp_path),
-        classes=["ok", "defect"], trainable=[], frozen=[], input_px=32, in_channels=3, batch=8,
-        micro_batch=8, epochs=1, optimiser="sgd", learning_rate=0.1, ram_cap_bytes=90_000_000,
-    )  # fmt: skip
+    return job_in(tmp_path)
 
 
 def test_a_good_run_tells_progress_and_leaves_a_result(job):
