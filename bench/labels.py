@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from contract.reference import STATISTICS_PX
 from contract.release import Variant
 from device_agent.quality.features import Embedder, views_for
 from device_agent.quality.fingerprint import fingerprint, group_copies
 from device_agent.quality.labels import Judged, judge_labels
 from device_agent.quality.look import read_image
-from device_agent.quality.statistics import STATISTICS_PX
 from device_agent.serving.images import decode
 from models.data import pcb_tiles
 from models.release import FILES_FOLDER, read_release

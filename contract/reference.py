@@ -14,6 +14,18 @@ from contract.base import Fraction, Message, Name, Positive
 BINS = 10
 DEFINITION = 1
 """Of the image statistics: raised whenever a formula or the size that it works on changes."""
+STATISTICS_PX = 128
+"""The side in pixels that an image is stretched to before it is looked at."""
+STATISTICS = (
+    "brightness",
+    "contrast",
+    "darkest",
+    "brightest",
+    "sharpness",
+    "saturation",
+    "colourfulness",
+    "warmth",
+)
 _ROUNDING = 1e-3
 
 Edge = Annotated[float, Field(ge=-1e9, le=1e9)]

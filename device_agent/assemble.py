@@ -24,11 +24,11 @@ from device_agent.loop.state import StateStore
 from device_agent.loop.world import World
 from device_agent.machine.processor import usable_cores
 from device_agent.machine.profile import Survey, take_profile
+from device_agent.quality.look_child import Look, look_in_child
 from device_agent.server.client import ServerClient, open_http
 from device_agent.server.fetch import Cache
 from device_agent.server.outbox import Outbox
 from device_agent.serving.engines import Engines, threads_for
-from device_agent.serving.look_child import Look, look_in_child
 from device_agent.serving.predict import Predictor
 from device_agent.settings import AgentSettings
 from device_agent.training.cap_probe import probe_cap_kinds

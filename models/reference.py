@@ -6,32 +6,26 @@ at most 4,000 tiles, evenly spaced through the pool, as they lie there: what tra
 light on top is not counted, so a box hears of a shift a little early rather than late.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from contract.reference import BINS, DEFINITION, ReferenceStatistics, StatisticSpread
-from models.data.pool import RECORD_FILE, Pool, PoolRecipe
+from contract.reference import (
+    BINS,
+    DEFINITION,
+    STATISTICS,
+    STATISTICS_PX,
+    ReferenceStatistics,
+    StatisticSpread,
+)
+from models.data.pool import Pool
 from models.measure import VariantFiles
 
 Pixels = npt.NDArray[np.uint8]
 
-STATISTICS_PX = 128
-STATISTICS = (
-    "brightness",
-    "contrast",
-    "darkest",
-    "brightest",
-    "sharpness",
-    "saturation",
-    "colourfulness",
-    "warmth",
-)
 MOST_TILES = 4000
 _DIGITS = 4
 _FIRST = 0.01
@@ -51,12 +45,6 @@ def reference_of_pool(pool: Pool, px: int) -> ReferenceStatistics:
     """Return the reference of a pool's training tiles; ``px`` is the size that it was made at."""
     images = pool.training(px).images
     return reference_of(images[row] for row in evenly_spaced(len(images), MOST_TILES))
-
-
-def reference_in(folder: Path) -> ReferenceStatistics:
-    """Return the reference of the finished pool in ``folder``; raises OSError where none is."""
-    recipe = PoolRecipe(**json.loads((folder / RECORD_FILE).read_text()))
-    return reference_of_pool(Pool(folder, recipe), recipe.px)
 
 
 def with_reference(

@@ -16,11 +16,12 @@ from device_agent.cloud.calibration_store import (
     work_out,
     write_watch,
 )
-from device_agent.cloud.confidence_drift import ALIKE, DRIFTED, drift_between, drift_of, edges_of
+from device_agent.cloud.confidence_drift import drift_between, drift_of, edges_of
 from device_agent.cloud.promise import promise_in_force
 from device_agent.cloud.summary import InferenceWindow
 from device_agent.disk.shelf import Manifest
 from device_agent.loop.box import Box
+from device_agent.stability import ALIKE, UNLIKE
 
 log = structlog.get_logger()
 
@@ -57,13 +58,13 @@ def _with_drift(box: Box, active: Manifest, watch: Watch, window: InferenceWindo
     if watch.live and drift <= ALIKE:
         log.info("images_alike_again", drift=round(drift, 3))
         return _changed(watch, ())
-    known = bool(watch.live) and drift_between(watch.live, live, edges_of(held)) <= DRIFTED
-    if drift <= DRIFTED or known:
+    known = bool(watch.live) and drift_between(watch.live, live, edges_of(held)) <= UNLIKE
+    if drift <= UNLIKE or known:
         return watch
     log.warning("images_drifted", drift=round(drift, 3), model_id=active.model_id)
     text = (
         f"over the last {len(live)} answers the model was sure of itself unlike on its held-back "
-        f"images (population stability index {drift:.2f}, over {DRIFTED:g}): the threshold was set "
+        f"images (population stability index {drift:.2f}, over {UNLIKE:g}): the threshold was set "
         "anew by the live images"
     )
     box.event(f"drift/{active.sha256}/{watch.revision}", "drift", text)

@@ -3,7 +3,7 @@
 The statistic is the population stability index (PSI) between the confidences of the held-back
 images and those of a window of live ones, over up to ten bins that hold equally many held-back
 images, less what chance alone gives (its mean under no change: bins - 1, times 1/n + 1/m; Yurdakul
-2018). Under 0.1 alike, over 0.25 not.
+2018).
 
 Once they differ, the promise no longer holds as it was made. Both rules then look at the live
 window. A share is set by the live confidences themselves, which need no labels. A risk is set by
@@ -13,7 +13,6 @@ often as before. The draw leaves fewer images, so the threshold grows stricter, 
 are left everything is sent.
 """
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from random import Random
@@ -27,14 +26,13 @@ from device_agent.cloud.calibrate import (
     threshold_for,
     tries_of,
 )
+from device_agent.stability import binned, shares_of, stability_index
 
 WINDOW = 200
 """Live answers before a window is judged."""
 MOST_LIVE = 1000
-ALIKE, DRIFTED = 0.1, 0.25
 _MOST_BINS = 10
 _IMAGES_A_BIN = 20
-_UNSEEN = 0.5
 
 
 def drift_of(held_back: Sequence[float], live: Sequence[float]) -> float | None:
@@ -47,8 +45,7 @@ def drift_of(held_back: Sequence[float], live: Sequence[float]) -> float | None:
 
 def drift_between(one: Sequence[float], other: Sequence[float], edges: Sequence[float]) -> float:
     """Return the index between two windows over given bins."""
-    pairs = zip(shares(one, edges), shares(other, edges), strict=True)
-    index = math.fsum((now - before) * math.log(now / before) for before, now in pairs)
+    index = stability_index(binned(other, edges), binned(one, edges))
     return max(0.0, index - len(edges) * (1 / len(one) + 1 / len(other)))
 
 
@@ -62,10 +59,7 @@ def edges_of(held_back: Sequence[float]) -> list[float]:
 
 def shares(confidences: Sequence[float], edges: Sequence[float]) -> list[float]:
     """Return the share of each bin, never 0: half an image is added to each."""
-    counts = [_UNSEEN] * (len(edges) + 1)
-    for confidence in confidences:
-        counts[bisect_right(edges, confidence)] += 1
-    return [count / math.fsum(counts) for count in counts]
+    return shares_of(binned(confidences, edges))
 
 
 def recalibrate(

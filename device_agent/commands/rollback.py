@@ -14,10 +14,10 @@ from device_agent.commands.options import (
     print_json,
 )
 from device_agent.disk.paths import StatePaths
+from device_agent.disk.rollback_request import Goal, RollbackRequest
 from device_agent.disk.shelf import Shelf
 from device_agent.errors import NothingToRollBackError
 from device_agent.log import configure_logging
-from device_agent.loop.request import Goal, RollbackRequest
 from device_agent.loop.rollback import ask, settle
 
 

@@ -77,6 +77,11 @@ def point_link(link: Path, target: str) -> None:
         fsync_dir(link.parent)
 
 
+def is_whole_file(path: Path, length_bytes: int, sha256: str) -> bool:
+    """Return whether the file is what was promised; raises OSError where it cannot be read."""
+    return path.stat().st_size == length_bytes and sha256_of(path) == sha256
+
+
 def sha256_of(path: Path) -> str:
     """Return the file's SHA-256 in hex."""
     digest = hashlib.sha256()

@@ -18,14 +18,14 @@ from contract.finetune import SCORES_FILE, SEEN_FILE
 from device_agent.disk.files import (
     copy_durable,
     fsync_dir,
+    is_whole_file,
     named_disk_errors,
     point_link,
-    sha256_of,
     write_atomic,
 )
 from device_agent.disk.paths import StatePaths
+from device_agent.disk.rollback_request import read_request
 from device_agent.errors import ArtifactError
-from device_agent.loop.request import read_request
 
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
@@ -224,7 +224,7 @@ def _distinct(*model_ids: str | None) -> list[str]:
 def check_model(path: Path, manifest: Manifest) -> None:
     """Raise ArtifactError unless the file has the manifest's length and hash."""
     try:
-        whole = path.stat().st_size == manifest.length_bytes and sha256_of(path) == manifest.sha256
+        whole = is_whole_file(path, manifest.length_bytes, manifest.sha256)
     except OSError as exc:
         message = f"the model {manifest.model_id} cannot be read: {exc.strerror}"
         raise ArtifactError(message) from exc

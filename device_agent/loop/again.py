@@ -22,7 +22,6 @@ from device_agent.loop.absorb import fresh_task
 from device_agent.loop.box import Box
 from device_agent.loop.ready import ask_hook
 from device_agent.loop.retrain import (
-    DRIFT_PSI,
     NotDue,
     TrainingFacts,
     closed_text,
@@ -33,6 +32,7 @@ from device_agent.loop.retrain import (
 )
 from device_agent.loop.state import BoxState, advance
 from device_agent.loop.steps import outcome_of
+from device_agent.stability import UNLIKE
 
 log = structlog.get_logger()
 
@@ -95,7 +95,7 @@ def with_drift(box: Box, state: BoxState, summary: InferenceSummaryBody) -> BoxS
 
     It stays so until the next training begins: an hour of usual images takes no alarm back.
     """
-    if summary.drift is None or summary.drift <= DRIFT_PSI:
+    if summary.drift is None or summary.drift <= UNLIKE:
         return state
     return _saved(box, state, state.model_copy(update={"drifted": True}))
 

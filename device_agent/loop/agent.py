@@ -13,6 +13,7 @@ from contract.report import OutcomeBody, ProfileBody
 from device_agent.cloud.calibration_watch import watch_calibration
 from device_agent.cloud.summary import InferenceWindow
 from device_agent.disk.paths import note_heard
+from device_agent.disk.rollback_request import drop_request, has_request, read_request
 from device_agent.disk.shelf import Manifest
 from device_agent.errors import (
     AgentError,
@@ -28,7 +29,7 @@ from device_agent.loop.absorb import absorb, same_work
 from device_agent.loop.again import begin_again, closed_reason, put_off, training_noted, with_drift
 from device_agent.loop.backoff import backoff_s, busy_wait_s, told_wait_s
 from device_agent.loop.box import Box
-from device_agent.loop.request import drop_request, has_request, read_request
+from device_agent.loop.data_check import data_trouble
 from device_agent.loop.rollback import obey
 from device_agent.loop.state import SETTLED, WORKING, BoxState, Step, advance
 from device_agent.loop.steps import (
@@ -50,7 +51,6 @@ from device_agent.machine.profile import profile_changed
 from device_agent.server.client import Poll
 from device_agent.server.enrol import own_identity, register, register_again
 from device_agent.server.sending import BATCHES_A_ROUND, send_all, send_quietly
-from device_agent.training.data_check import data_trouble
 
 log = structlog.get_logger()
 _ROUNDS = 12

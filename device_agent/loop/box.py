@@ -18,10 +18,10 @@ from device_agent.disk.shelf import Manifest, Shelf
 from device_agent.loop.state import StateStore
 from device_agent.loop.world import World
 from device_agent.machine.profile import is_image
+from device_agent.quality.look_child import Look, look_in_child
 from device_agent.server.client import ServerClient
 from device_agent.server.fetch import Cache
 from device_agent.server.outbox import Outbox
-from device_agent.serving.look_child import Look, look_in_child
 from device_agent.settings import AgentSettings
 from device_agent.training.children import quiet_environment
 from device_agent.training.trainer import Trainer

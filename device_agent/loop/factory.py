@@ -11,7 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from contract.release import Release, Variant
-from device_agent.disk.files import sha256_of
+from device_agent.disk.files import is_whole_file
 from device_agent.disk.paths import StatePaths
 from device_agent.disk.shelf import MODEL, Manifest, Shelf
 from device_agent.errors import ArtifactError, BadReleaseError
@@ -103,8 +103,7 @@ def install_factory(
 def _require_file(source: Path, variant: Variant) -> None:
     promised = variant.inference
     try:
-        length_bytes = source.stat().st_size
-        whole = length_bytes == promised.length_bytes and sha256_of(source) == promised.sha256
+        whole = is_whole_file(source, promised.length_bytes, promised.sha256)
     except OSError as exc:
         message = f"{source}, the network of {variant.name}, cannot be read: {exc.strerror}"
         raise BadReleaseError(message) from exc

@@ -19,8 +19,6 @@ from contract.base import Count, Message, Text, Utc
 from contract.finetune import FinetuneResult
 from contract.rules import WEEKDAYS, BoxRules, TrainingWindow
 
-DRIFT_PSI = 0.25
-"""From here on images are unlike those trained on (``contract.report.DataQualityBody``)."""
 _DAY_MINUTES = 1440
 _WEEK_MINUTES = 7 * _DAY_MINUTES
 _LAST = datetime.max.replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
 """Going back to an older model, and undoing that: asked for by a person or by failing predictions.
 
-Needs no network. Asking writes a request (``loop.request``), which takes effect with the
+Needs no network. Asking writes a request (``disk.rollback_request``), which takes effect with the
 next prediction; obeying enters it into links, state and reports. Obeying may be cut short and
 done again: every part of it is idempotent and the request goes last.
 """
@@ -14,11 +14,7 @@ import structlog
 
 from contract.report import EventBody, OutcomeBody, ReportBody
 from device_agent.disk.paths import StatePaths, lock_state
-from device_agent.disk.shelf import Manifest, Shelf
-from device_agent.errors import AgentError, ArtifactError, NothingToRollBackError, StateError
-from device_agent.loop.absorb import undone
-from device_agent.loop.box import printable, report_key
-from device_agent.loop.request import (
+from device_agent.disk.rollback_request import (
     Goal,
     RollbackRequest,
     drop_request,
@@ -26,6 +22,10 @@ from device_agent.loop.request import (
     read_request,
     write_request,
 )
+from device_agent.disk.shelf import Manifest, Shelf
+from device_agent.errors import AgentError, ArtifactError, NothingToRollBackError, StateError
+from device_agent.loop.absorb import undone
+from device_agent.loop.box import printable, report_key
 from device_agent.loop.state import TABLE, WORKING, BoxState, Rollback, StateStore, advance
 from device_agent.loop.steps import still_active
 from device_agent.server.outbox import Outbox

@@ -4,7 +4,7 @@ A step is done again after a crash, never half-believed: every step's effect is 
 new step is written only after the effect is on disk. Nothing in the table asks for the time.
 """
 
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -57,23 +57,11 @@ _TOLD: dict[Event, Step] = {
     "kept_active": "active",
     "rolled_back": "rolled_back",
 }
-_LISTENING: tuple[Step, ...] = (
-    "profiled",
-    "assigned",
-    "fetched",
-    "verified",
-    "trained",
-    "evaluated",
-    "active",
-    "rejected",
-    "rolled_back",
-    "cloud",
-    "idle",
-)
+_BEFORE_LISTENING: tuple[Step, ...] = ("new", "enrolled")
 TABLE: dict[Step, dict[Event, Step]] = {
     "new": {"registered": "enrolled"},
     "enrolled": {"profiled": "profiled"},
-    **{step: dict(_TOLD) for step in _LISTENING},
+    **{step: dict(_TOLD) for step in get_args(Step) if step not in _BEFORE_LISTENING},
 }
 TABLE["assigned"] |= {"fetched": "fetched", "rejected": "rejected"}
 TABLE["fetched"] |= {"verified": "verified", "found_damaged": "assigned", "rejected": "rejected"}

@@ -13,6 +13,7 @@ from contract.finetune import SEEN_FILE, FinetuneJob, FinetuneResult
 from device_agent.disk.shelf import MODEL
 from device_agent.errors import DataUnusableError, DiskFullError, StoppedError
 from device_agent.loop.box import Box, data_key
+from device_agent.loop.data_check import require_images
 from device_agent.loop.ladder import Rung, rung_in_use
 from device_agent.loop.outcome import TrainingEnd, judge_run
 from device_agent.loop.state import BoxState, advance, assignment_of
@@ -27,7 +28,6 @@ from device_agent.loop.steps import (
     with_seen_floor,
 )
 from device_agent.training.caps import ChildBudget, Fit, check_fit, child_budget, dry_run_fit
-from device_agent.training.data_check import require_images
 from device_agent.training.trainer import TrainerRun
 
 log = structlog.get_logger()

@@ -9,10 +9,11 @@ from typing import Literal
 
 from PIL import Image
 
+from contract.reference import STATISTICS_PX
 from device_agent.errors import BadImageError, DataUnusableError
 from device_agent.machine.profile import CLASSES, count_images, is_image
 from device_agent.quality.fingerprint import Fingerprint, fingerprint
-from device_agent.quality.statistics import STATISTICS_PX, statistics_of
+from device_agent.quality.statistics import statistics_of
 from device_agent.serving.images import MOST_BYTES, decode
 
 Side = Literal["data", "test"]

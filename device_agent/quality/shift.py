@@ -1,27 +1,24 @@
 """Whether the images look like those that the release was trained on. Pure.
 
-For each statistic: the population stability index (PSI) of the images against the training images
-over the reference's ten bins. Under 0.1 alike, over 0.25 not: the rule of thumb of credit scoring
-(Siddiqi 2006). With few images the index is large by chance alone: under no change it is spread
-like a chi-square with 9 degrees of freedom times 1/n + 1/m (Yurdakul 2018), so a shift is only
-called one when it passes both 0.25 and what chance gives once in twenty looks at all statistics.
+For each statistic: the population stability index (``device_agent.stability``) of the images
+against the training images over ten bins. With few images it is large by chance alone:
+under no change it is spread like a chi-square with 9 degrees of freedom times 1/n + 1/m (Yurdakul
+2018), so a shift is only called one when it passes both 0.25 and what chance gives once in twenty
+looks at all statistics.
 
 The index is large, too, where the images are merely *narrower* than the training images, as those
 of one board always are. That harms nothing. So it is told apart: ``outside_share`` is what lies
 beyond the 1st and 99th percentile of training, where the network has hardly been.
 """
 
-import math
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 from contract.base import Message
 from contract.reference import DEFINITION, ReferenceStatistics, StatisticSpread
+from device_agent import stability
 
-ALIKE, SHIFTED = 0.1, 0.25
 MUCH_OUTSIDE = 0.1
 """Of the images beyond what training has shown; 0.02 is usual."""
-_UNSEEN = 0.5
 _CHI_SQUARE_9 = {1: 16.92, 8: 22.98}
 """Quantiles at 1 - 0.05 / k, for the largest of k statistics."""
 
@@ -48,7 +45,7 @@ class Shift(Message):
     @property
     def is_shifted(self) -> bool:
         """Whether the worst passes both the rule of thumb and what chance gives."""
-        return self.worst.index > max(SHIFTED, self.by_chance)
+        return self.worst.index > max(stability.UNLIKE, self.by_chance)
 
     @property
     def furthest(self) -> StatisticShift | None:
@@ -81,21 +78,6 @@ def _statistic(spread: StatisticSpread, values: Sequence[float], n_known: int) -
 
 
 def stability_index(spread: StatisticSpread, values: Sequence[float], n_known: int) -> float:
-    """Return the PSI of ``values`` against ``spread`` of ``n_known`` images; 0 when alike.
-
-    Half an image is added to each bin on both sides, so that an empty one does not make it
-    infinite.
-    """
-    inner = spread.edges[1:-1]
-    counts = [0] * len(spread.shares)
-    for value in values:
-        counts[bisect_right(inner, value)] += 1
-    now = _smoothed(counts)
-    before = _smoothed([share * n_known for share in spread.shares])
-    terms = ((n - b) * math.log(n / b) for n, b in zip(now, before, strict=True))
-    return max(0.0, math.fsum(terms))
-
-
-def _smoothed(counts: Sequence[float]) -> list[float]:
-    total = math.fsum(counts) + _UNSEEN * len(counts)
-    return [(count + _UNSEEN) / total for count in counts]
+    """Return the PSI of ``values`` against ``spread`` of ``n_known`` images; 0 when alike."""
+    known = [share * n_known for share in spread.shares]
+    return stability.stability_index(stability.binned(values, spread.edges[1:-1]), known)

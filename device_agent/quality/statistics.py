@@ -8,19 +8,10 @@ the same formulas for the release's side; a test holds the two together. Whoever
 import numpy as np
 import numpy.typing as npt
 
+from contract.reference import STATISTICS
+
 Pixels = npt.NDArray[np.uint8]
 
-STATISTICS_PX = 128
-STATISTICS = (
-    "brightness",
-    "contrast",
-    "darkest",
-    "brightest",
-    "sharpness",
-    "saturation",
-    "colourfulness",
-    "warmth",
-)
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _SHADOW, _LIGHT = 1, 99
 _MEAN_SHARE = 0.3

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from contract.release import Artifact
-from device_agent.disk.files import fsync_dir, named_disk_errors, sha256_of
+from device_agent.disk.files import fsync_dir, is_whole_file, named_disk_errors
 from device_agent.errors import (
     ArtifactError,
     DiskFullError,
@@ -59,7 +59,7 @@ class Cache:
         path = self.path(artifact)
         if not path.is_file():
             return False
-        if path.stat().st_size == artifact.length_bytes and sha256_of(path) == artifact.sha256:
+        if is_whole_file(path, artifact.length_bytes, artifact.sha256):
             return True
         path.unlink()
         return False

@@ -5,15 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.reference import BINS, DEFINITION
+from contract.reference import BINS, DEFINITION, STATISTICS
 from contract.release import Variant
 from models.data.pool import build_pool
 from models.measure import VariantFiles
 from models.reference import (
-    STATISTICS,
     NoTilesError,
     evenly_spaced,
-    reference_in,
     reference_of,
     reference_of_pool,
     spread,
@@ -30,8 +28,12 @@ def folder(tmp_path_factory):
     return folder
 
 
+def reference_in(folder):
+    return reference_of_pool(build_pool(folder, POOL, quiet), POOL.px)
+
+
 def test_a_pool_has_a_spread_of_every_statistic(folder):
-    reference = reference_of_pool(build_pool(folder, POOL, quiet), POOL.px)
+    reference = reference_in(folder)
 
     assert tuple(each.name for each in reference.statistics) == STATISTICS
     assert reference.definition == DEFINITION

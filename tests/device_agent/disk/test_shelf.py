@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from device_agent.disk.paths import StatePaths
+from device_agent.disk.rollback_request import RollbackRequest, drop_request, write_request
 from device_agent.disk.shelf import Manifest, Shelf
 from device_agent.errors import ArtifactError
-from device_agent.loop.request import RollbackRequest, drop_request, write_request
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from device_agent.assemble import open_agent
 from device_agent.cli import app
 from device_agent.disk.paths import StatePaths
+from device_agent.disk.rollback_request import RollbackRequest, has_request, write_request
 from device_agent.disk.shelf import MODEL, Shelf
 from device_agent.errors import NothingToRollBackError, ServerAwayError
 from device_agent.loop.agent import Agent
-from device_agent.loop.request import RollbackRequest, has_request, write_request
 from device_agent.loop.rollback import FAILURES_BEFORE_ROLLBACK, after_failures, ask, obey
 from device_agent.loop.state import TABLE, BoxState, StateStore
 from device_agent.loop.steps import clear

@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from device_agent.errors import DataUnusableError, StoppedError
+from device_agent.quality import look_child
+from device_agent.quality.look_child import LookFailedError, LookOverCapError, look_in_child
 from device_agent.quality.request import CheckRequest, request_for
-from device_agent.serving import look_child
-from device_agent.serving.look_child import LookFailedError, LookOverCapError, look_in_child
 from tests.device_agent.fleet import FILES, PX, artifact, variant
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from device_agent.disk.paths import StatePaths
 from device_agent.errors import DataUnusableError
-from device_agent.serving.look_child import LookFailedError, look_in_child
+from device_agent.quality.look_child import LookFailedError, look_in_child
 from tests.device_agent.conftest import fine_images, image_bytes, make_profile
 from tests.device_agent.fleet import point
 

@@ -17,8 +17,8 @@ from device_agent.disk.files import write_atomic
 from device_agent.errors import DataUnusableError
 from device_agent.loop.box import Box, data_key
 from device_agent.machine.profile import count_images
+from device_agent.quality.look_child import LookFailedError
 from device_agent.quality.request import CheckRequest, CheckSummary, request_for
-from device_agent.serving.look_child import LookFailedError
 from device_agent.training.caps import child_budget
 
 log = structlog.get_logger()
